@@ -1,0 +1,60 @@
+# make demo                      builds, installs and groups the bundled photographs
+# make demo IMAGES=/some/folder  the same with your own
+# make test                      installs what the tests need and runs them
+# make lint                      style, types and the house rules (see CONTRIBUTING.md)
+# make wheel                     builds a wheel and tries it in an empty environment
+
+PYTHON ?= python3
+VENV ?= .venv
+# ONNX Runtime for NVIDIA where a driver answers, for the CPU elsewhere; the two exclude each other.
+EXTRA ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+IMAGES ?=
+PROJECT ?=
+ARGS ?=
+export IMAGES PROJECT
+
+# setuptools warns of every editable installation; nobody who runs make needs to know
+INSTALL := PYTHONWARNINGS=ignore $(VENV)/bin/pip install -q -e
+BUILD_FILES := pyproject.toml setup.py $(wildcard src_ext/*.pyx)
+
+.PHONY: demo test lint wheel clean
+
+demo: $(VENV)/.installed-$(EXTRA)
+	@if [ -z "$$IMAGES" ]; then $(VENV)/bin/fastvbow demo -o fastvbow-demo $(ARGS); \
+	else $(VENV)/bin/fastvbow run "$$IMAGES" -o "$${PROJECT:-fastvbow-projects/$$(basename "$$IMAGES")}" $(ARGS); fi \
+	|| { code=$$?; [ $$code -eq 3 ] || exit $$code; }  # 3: done, but some images were skipped
+
+test: $(VENV)/.tested-$(EXTRA)
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/.linted-$(EXTRA)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+wheel: $(VENV)/.installed-$(EXTRA)
+	rm -rf build/wheel build/empty
+	$(VENV)/bin/pip wheel -q --no-deps -w build/wheel .
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/pip install -q "$$(ls $(CURDIR)/build/wheel/fastvbow-*.whl)[$(EXTRA)]"
+	cd build/empty && bin/fastvbow doctor && bin/fastvbow demo -q -o demo --json
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --upgrade 'pip>=23.1'
+
+$(VENV)/.installed-$(EXTRA): $(VENV)/bin/pip $(BUILD_FILES)
+	$(INSTALL) '.[$(EXTRA)]'
+	@touch $@
+
+$(VENV)/.tested-$(EXTRA): $(VENV)/bin/pip $(BUILD_FILES)
+	$(INSTALL) '.[$(EXTRA),test]'
+	@touch $@ $(VENV)/.installed-$(EXTRA)
+
+$(VENV)/.linted-$(EXTRA): $(VENV)/.tested-$(EXTRA)
+	$(INSTALL) '.[$(EXTRA),test,lint]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info src_ext/*.c fastvbow/topics/_gibbs*.so

@@ -1,0 +1,124 @@
+"""The parameters of each stage and their defaults: the one place where a default stands.
+
+The command line shows these, the functions of `fastvbow.pipeline` take them, the stage cards record them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fastvbow.errors import UsageError
+
+__all__ = ["FEATURES", "EncodeConfig", "ExtractConfig", "TopicsConfig", "VocabularyConfig"]
+
+FEATURES = ("sift", "cnn")
+_MOST = 2**31 - 1
+_MOST_SEED = 2**32 - 1
+
+
+class ExtractConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Photographs to local features.
+
+    Attributes
+    ----------
+    features : tuple of {"sift", "cnn"}, default=("sift", "cnn")
+    keypoints : int, default=300
+        At most so many SIFT keypoints a photograph.
+    side : int, default=320
+        Longest side, in pixels, at which SIFT looks.
+    model : str, default="efficientnet_lite0"
+        The CNN, by the name of its card.
+    """
+
+    features: tuple[str, ...] = FEATURES
+    keypoints: int = 300
+    side: int = 320
+    model: str = "efficientnet_lite0"
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.features if name not in FEATURES]
+        if unknown or not self.features or len(set(self.features)) != len(self.features):
+            raise UsageError(
+                f"--features takes {', '.join(FEATURES)} or both, not {','.join(self.features) or 'nothing'}"
+            )
+        _within("--keypoints", self.keypoints, 1, _MOST)
+        _within("--side", self.side, 32, _MOST)
+
+
+class VocabularyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Local features to a vocabulary.
+
+    Attributes
+    ----------
+    words : int, default=300
+        Visual words in all, split over the modalities (see `fastvbow.words.vocabulary.share_words`).
+    sample : int, default=200_000
+        At most so many descriptors of a modality train its words; they are drawn evenly over the corpus.
+    seed : int, default=0
+    """
+
+    words: int = 300
+    sample: int = 200_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _within("--words", self.words, 1, _MOST)
+        _within("--sample", self.sample, 1, _MOST)
+        _within("--seed", self.seed, 0, _MOST_SEED)
+
+
+class EncodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Local features to words.
+
+    Attributes
+    ----------
+    pooled_tokens : int, default=300
+        A photograph's pooled vector is spread over so many tokens.
+    pooled_neighbours : int, default=8
+        They fall on so many of the nearest words.
+    pooled_temperature : float, default=0.2
+        In proportion to softmax(-d^2 / temperature), d the distance between unit vectors.
+    """
+
+    pooled_tokens: int = 300
+    pooled_neighbours: int = 8
+    pooled_temperature: float = 0.2
+
+    def __post_init__(self) -> None:
+        _within("pooled_tokens", self.pooled_tokens, 1, _MOST)
+        _within("pooled_neighbours", self.pooled_neighbours, 1, _MOST)
+        if not 0 < self.pooled_temperature < float("inf"):
+            raise UsageError(f"pooled_temperature is above 0, not {self.pooled_temperature}")
+
+
+class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Words to topics.
+
+    Attributes
+    ----------
+    topics : int, default=20
+    sweeps : int, default=200
+        Gibbs sweeps over the corpus.
+    weights : dict of str to float
+        How much a token of each modality counts.
+    seed : int, default=0
+    """
+
+    topics: int = 20
+    sweeps: int = 200
+    weights: dict[str, float] = msgspec.field(default_factory=lambda: {"sift": 1.0, "conv": 1.0, "pooled": 1.0})
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _within("--topics", self.topics, 1, 65535)
+        _within("--sweeps", self.sweeps, 1, _MOST)
+        _within("--seed", self.seed, 0, _MOST_SEED)
+        bad = [name for name, weight in self.weights.items() if not 0 < weight < float("inf")]
+        if bad or not {"sift", "conv", "pooled"} <= self.weights.keys():
+            raise UsageError(f"weights takes positive numbers for sift, conv and pooled, not {self.weights}")
+
+
+def _within(option: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        bound = f"at least {least}" if value < least else f"at most {most}"
+        raise UsageError(f"{option} is {bound}, not {value}")

@@ -1,0 +1,1 @@
+"""The bundled photographs and the crops that the demonstration groups."""

@@ -1,0 +1,74 @@
+"""Every error that fastvbow raises on purpose.
+
+::
+
+    FastvbowError
+    ├── UsageError (ValueError)              an argument cannot be used: missing folder, K larger than the corpus
+    ├── ProjectError (ValueError)            the project folder: not one, made by a newer version, busy, unwritable
+    │   ├── StageMissingError                an earlier stage has not run yet
+    │   └── StoreCorruptError                a file does not hold what its card says
+    ├── NoImagesError (ValueError)           nothing that can be grouped was found
+    ├── MissingExtraError (ImportError)      an optional package; carries the exact pip line
+    └── ProviderUnavailableError (RuntimeError)   the device asked for cannot run the model
+    ImageError (FastvbowError, ValueError)   one photograph cannot be read; the route reports it and goes on
+
+A message says what came, what was wanted and what to do. The library raises; only the command line catches.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "FastvbowError",
+    "ImageError",
+    "MissingExtraError",
+    "NoImagesError",
+    "ProjectError",
+    "ProviderUnavailableError",
+    "StageMissingError",
+    "StoreCorruptError",
+    "UsageError",
+]
+
+
+class FastvbowError(Exception):
+    """Base of all errors raised by fastvbow."""
+
+
+class UsageError(FastvbowError, ValueError):
+    """An argument cannot be used as given."""
+
+
+class ProjectError(FastvbowError, ValueError):
+    """The project folder cannot be used."""
+
+
+class StageMissingError(ProjectError):
+    """A stage was asked for before the stages that feed it have run."""
+
+
+class StoreCorruptError(ProjectError):
+    """A stored file does not hold what its card says."""
+
+
+class NoImagesError(FastvbowError, ValueError):
+    """Nothing that can be grouped was found."""
+
+
+class ImageError(FastvbowError, ValueError):
+    """One photograph cannot be read; `reason` is one line, fit for a table."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class MissingExtraError(FastvbowError, ImportError):
+    """An optional package is needed; the message carries the pip line that brings it."""
+
+    def __init__(self, purpose: str, package: str, extra: str) -> None:
+        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'fastvbow[{extra}]'")
+        self.extra = extra
+
+
+class ProviderUnavailableError(FastvbowError, RuntimeError):
+    """The execution provider asked for cannot run the model on this machine."""

@@ -1,0 +1,1 @@
+"""Groups and topics held against labels."""

@@ -1,0 +1,1 @@
+"""From a photograph to local features, kept in memory-mapped shards."""

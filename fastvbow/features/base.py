@@ -1,0 +1,67 @@
+"""What every extractor offers: one photograph in, local features of one or more modalities out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Extractor", "LocalFeatures", "Modality"]
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One kind of feature.
+
+    Attributes
+    ----------
+    name : str
+        ``sift``, ``conv`` or ``pooled``; it names the files.
+    dimension : int
+        Length of a descriptor.
+    dtype : str
+        NumPy's name of its type: uint8 or float16.
+    """
+
+    name: str
+    dimension: int
+    dtype: str
+
+    def empty(self) -> LocalFeatures:
+        """The features of an image that has none."""
+        return LocalFeatures(np.zeros((0, 4), np.float32), np.zeros((0, self.dimension), self.dtype))
+
+
+@dataclass(frozen=True)
+class LocalFeatures:
+    """The features of one modality in one photograph.
+
+    Attributes
+    ----------
+    keypoints : ndarray of shape (n, 4), float32
+        x, y and size in pixels of the photograph as decoded, angle in degrees (-1: none). Pixel centres lie at whole
+        numbers.
+    descriptors : ndarray of shape (n, dimension)
+        Row i belongs to keypoint i.
+    """
+
+    keypoints: NDArray[np.float32]
+    descriptors: NDArray[Any]
+
+
+class Extractor(Protocol):
+    """An extractor is stateless to its caller: the same pixels give the same bytes, from any thread."""
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What `extract` returns, in order."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """All that its output depends on, as plain values: part of the stage's fingerprint."""
+
+    def extract(self, image: NDArray[np.uint8]) -> dict[str, LocalFeatures]:
+        """Features of an RGB image of shape (height, width, 3), keyed by modality."""

@@ -1,0 +1,124 @@
+"""Groups: for each photograph its topic, how probable that is, and how uncertain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fastvbow.errors import StoreCorruptError
+
+__all__ = ["Grouping", "Skipped", "group", "read_table", "write_table"]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Photographs that are in no group, and why; sequences of equal length."""
+
+    image_ids: Sequence[str]
+    paths: Sequence[str]
+    reasons: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def to_table(self) -> pa.Table:
+        """Columns image_id, path, reason (strings)."""
+        columns = {"image_id": self.image_ids, "path": self.paths, "reason": self.reasons}
+        return pa.table({name: pa.array(list(values), pa.string()) for name, values in columns.items()})
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The grouped photographs, in the order in which they came.
+
+    Attributes
+    ----------
+    image_ids, paths : sequence of str
+    topic : ndarray of shape (n,), int32
+        The most probable topic, the lowest number where two tie.
+    probability : ndarray of shape (n,), float32
+        Its share of the photograph, theta[topic].
+    entropy : ndarray of shape (n,), float32
+        Of theta, in nats: 0 where one topic has all, log(n_topics) where none stands out.
+    labels : sequence of str or None
+        Known labels.
+    theta : ndarray of shape (n, n_topics), float64
+        The mixture itself.
+    skipped : Skipped
+    """
+
+    image_ids: Sequence[str]
+    paths: Sequence[str]
+    topic: NDArray[np.int32]
+    probability: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+    labels: Sequence[str | None]
+    theta: NDArray[np.float64]
+    skipped: Skipped
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def to_table(self) -> pa.Table:
+        """Columns image_id, path (string), topic (int32), probability, entropy (float32), label (string or null)."""
+        return pa.table(
+            {
+                "image_id": pa.array(list(self.image_ids), pa.string()),
+                "path": pa.array(list(self.paths), pa.string()),
+                "topic": pa.array(self.topic),
+                "probability": pa.array(self.probability),
+                "entropy": pa.array(self.entropy),
+                "label": pa.array(list(self.labels), pa.string()),
+            }
+        )
+
+
+def group(
+    theta: NDArray[np.float64],
+    image_ids: Sequence[str],
+    paths: Sequence[str],
+    labels: Sequence[str | None],
+    skipped: Skipped,
+) -> Grouping:
+    """Group photographs by their most probable topic.
+
+    Parameters
+    ----------
+    theta : ndarray of shape (n, n_topics), float64
+        Rows sum to 1.
+    image_ids, paths, labels : sequence
+        One each a row.
+    skipped : Skipped
+    """
+    topic = theta.argmax(axis=1).astype(np.int32)
+    safe = np.where(theta > 0, theta, 1.0)
+    entropy = np.maximum(-(theta * np.log(safe)).sum(axis=1), 0.0)
+    probability = theta[np.arange(len(theta)), topic]
+    return Grouping(
+        image_ids, paths, topic, probability.astype(np.float32), entropy.astype(np.float32), labels, theta, skipped
+    )
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table as Parquet, the same bytes for the same rows."""
+    pq.write_table(table, path, compression="zstd")
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a table that `write_table` wrote.
+
+    Raises
+    ------
+    StoreCorruptError
+        It is missing or damaged.
+    """
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreCorruptError(f"cannot read {path}: {error}: run 'fastvbow groups' again") from None

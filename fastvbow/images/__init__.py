@@ -1,0 +1,1 @@
+"""Where photographs come from: the list of files, and their pixels."""

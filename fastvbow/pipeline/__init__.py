@@ -1,0 +1,57 @@
+"""The route: one function per command of the command line, and nothing that computes.
+
+Each stage has a module of its own, which opens what the stage before wrote, hands plain arrays to the engines and
+writes what they return. The functions are imported when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastvbow.pipeline.assigning import assign
+    from fastvbow.pipeline.demonstration import demo
+    from fastvbow.pipeline.diagnosis import doctor
+    from fastvbow.pipeline.encoding import encode
+    from fastvbow.pipeline.evaluating import evaluate
+    from fastvbow.pipeline.extraction import extract
+    from fastvbow.pipeline.grouping import groups
+    from fastvbow.pipeline.reporting import report
+    from fastvbow.pipeline.route import run
+    from fastvbow.pipeline.topic_modelling import topics
+    from fastvbow.pipeline.vocabularies import vocabulary
+
+__all__ = [
+    "assign",
+    "demo",
+    "doctor",
+    "encode",
+    "evaluate",
+    "extract",
+    "groups",
+    "report",
+    "run",
+    "topics",
+    "vocabulary",
+]
+
+_HOMES = {
+    "assign": "assigning",
+    "demo": "demonstration",
+    "doctor": "diagnosis",
+    "encode": "encoding",
+    "evaluate": "evaluating",
+    "extract": "extraction",
+    "groups": "grouping",
+    "report": "reporting",
+    "run": "route",
+    "topics": "topic_modelling",
+    "vocabulary": "vocabularies",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"fastvbow.pipeline.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'fastvbow.pipeline' has no attribute {name!r}")

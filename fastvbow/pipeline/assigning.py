@@ -1,0 +1,273 @@
+"""A finished project as a frozen model: groups for photographs that were not there when it was made."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvbow.config import FEATURES, ExtractConfig
+from fastvbow.errors import ImageError, UsageError
+from fastvbow.events import Event, Listener, log_events
+from fastvbow.executors import effective_jobs, make_executor, one_thread_each
+from fastvbow.features.base import Extractor
+from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
+from fastvbow.images.decode import decode, read_bytes, silence_decoders
+from fastvbow.images.sources import scan
+from fastvbow.images.table import image_id_of, readable
+from fastvbow.pipeline.extraction import check_device, check_writable_name, make_extractors
+from fastvbow.project import ProjectFolder, replace_file
+from fastvbow.topics.lda import GibbsLDA
+from fastvbow.topics.stream import TokenStream
+from fastvbow.words.tokens import encode
+from fastvbow.words.vocabulary import Vocabulary
+
+__all__ = ["Project", "assign"]
+
+Photograph = Path | str | bytes | NDArray[np.uint8]
+_AHEAD = 8
+
+
+@dataclass(frozen=True)
+class _Row:
+    image_id: str
+    name: str
+    theta: NDArray[np.float64] | None
+    reason: str | None
+
+
+class Project:
+    """A finished project, opened to group further photographs. It may be shared by threads.
+
+    Open it with `Project.open`.
+    """
+
+    def __init__(
+        self,
+        folder: ProjectFolder,
+        extractors: Sequence[Extractor],
+        vocabulary: Vocabulary,
+        encoding: dict[str, Any],
+        model: GibbsLDA,
+    ) -> None:
+        self.folder = folder
+        self.vocabulary = vocabulary
+        self.model = model
+        self._extractors = extractors
+        self._encoding = encoding
+
+    @classmethod
+    def open(cls, path: Path | str, *, device: str = "auto") -> Project:
+        """Open a project whose topics are finished.
+
+        Parameters
+        ----------
+        path : Path or str
+            The project folder.
+        device : {"auto", "cpu", "cuda"}, default="auto"
+            Where the CNN runs.
+
+        Raises
+        ------
+        ProjectError, StageMissingError, StoreCorruptError
+            It is no project, not finished, or damaged.
+        UsageError, ProviderUnavailableError, MissingExtraError
+            `device` is unknown or cannot run the CNN.
+        """
+        check_device(device)
+        folder = ProjectFolder.open(Path(path))
+        folder.require("topics")
+        asked = folder.require("extract").parameters
+        known: dict[str, Any] = {"features": tuple(name for name in FEATURES if name in asked)}
+        if "sift" in asked:
+            known |= {"keypoints": asked["sift"]["keypoints"], "side": asked["sift"]["side"]}
+        if "cnn" in asked:
+            known |= {"model": asked["cnn"]["model"]}
+        config = ExtractConfig(**known)
+        return cls(
+            folder,
+            make_extractors(config, device),
+            Vocabulary.load(folder.vocabulary),
+            dict(folder.require("encode").parameters),
+            GibbsLDA.load(folder.topics / "model"),
+        )
+
+    def assign(self, images: Iterable[Photograph], *, jobs: int | None = 1) -> Grouping:
+        """Group photographs under the frozen model.
+
+        Each photograph's result depends on its own pixels alone: not on the others, their order or the number of
+        threads.
+
+        Parameters
+        ----------
+        images : iterable of Path, str, bytes or ndarray
+            Paths of image files, the bytes of image files, or RGB pixels of shape (height, width, 3), uint8.
+        jobs : int, optional, default=1
+            Threads; None or -1: all processors.
+
+        Returns
+        -------
+        Grouping
+            Without labels; photographs that cannot be read stand in ``skipped``. The id of bytes or pixels is made from
+            their content.
+
+        Raises
+        ------
+        UsageError
+            `images` is one photograph, not several.
+        """
+        workers = effective_jobs(jobs)
+        if isinstance(images, str | bytes | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
+            raise UsageError("assign takes several photographs: for a single one pass [photograph]")
+        silence_decoders()
+        with one_thread_each(), make_executor(workers) as executor:
+            return _collect(
+                _in_order(executor, self._assign_one, images, ahead=_AHEAD * workers), self.model.n_components
+            )
+
+    def _assign_one(self, image: Photograph) -> _Row:
+        image_id, name = _identify(image)
+        try:
+            if isinstance(image, np.ndarray):
+                pixels = _checked(image)
+            else:
+                pixels = decode(image if isinstance(image, bytes) else read_bytes(Path(image)))
+            return _Row(image_id, name, self._theta(pixels), None)
+        except ImageError as error:
+            return _Row(image_id, name, None, error.reason)
+
+    def _theta(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """The mixture of one photograph, (n_topics,)."""
+        found = {}
+        for extractor in self._extractors:
+            found.update(extractor.extract(pixels))
+        features = {
+            name: (found[name].descriptors, np.array([0, len(found[name].descriptors)]))
+            for name in self.vocabulary.codebooks
+        }
+        words, counts = encode(self.vocabulary, features, **self._encoding)
+        stream = TokenStream(words, np.array([0, int(counts.sum())], dtype=np.int64), self.vocabulary.n_words)
+        return self.model.transform(stream)[0]
+
+
+def assign(
+    project: Path,
+    source: Path,
+    output: Path,
+    *,
+    jobs: int | None = None,
+    device: str = "auto",
+    listener: Listener = log_events,
+) -> Grouping:
+    """Group the photographs of a folder under a project's frozen model, and write a Parquet file.
+
+    Parameters
+    ----------
+    project, source : Path
+        A finished project, and an image folder or file.
+    output : Path
+        ``FILE.parquet`` gets the columns of ``groups.parquet``; where photographs were skipped,
+        ``FILE.skipped.parquet`` lists them.
+    jobs : int, optional
+        Threads; None or -1: all processors.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+    listener : Listener, optional
+
+    Raises
+    ------
+    UsageError
+        `output` lies inside `source` or cannot be written.
+    NoImagesError, ProjectError, StageMissingError
+    """
+    effective_jobs(jobs)
+    check_writable_name(output)
+    table = scan(source)
+    if output.resolve().is_relative_to(source.resolve()):
+        raise UsageError(
+            f"the output {output} lies inside the source {source}, which is never written to: choose another -o"
+        )
+    if not output.parent.is_dir():
+        raise UsageError(f"there is no folder {output.parent} to write {output.name} to")
+    opened = Project.open(project, device=device)
+    if output.resolve() in {path.resolve() for path in (opened.folder.groups, opened.folder.images)}:
+        raise UsageError(f"{output} belongs to the project itself: choose another -o")
+    listener(Event("assign", "begin", f"{len(table)} images"))
+
+    def paths() -> Iterator[Path]:
+        for index in range(len(table)):
+            listener(Event("assign", "step", done=index + 1, total=len(table)))
+            yield table.path(index)
+
+    found = opened.assign(paths(), jobs=jobs)
+    # Ids and names are those of the relative path, as in a project of this folder.
+    number = {image_id_of(os.fsencode(table.path(i))): i for i in range(len(table))}
+    rows = [number[image_id] for image_id in found.image_ids]
+    lost = [number[image_id] for image_id in found.skipped.image_ids]
+    result = Grouping(
+        [table.image_ids[i] for i in rows],
+        [table.names[i] for i in rows],
+        found.topic,
+        found.probability,
+        found.entropy,
+        found.labels,
+        found.theta,
+        Skipped([table.image_ids[i] for i in lost], [table.names[i] for i in lost], found.skipped.reasons),
+    )
+    beside = output.with_name(f"{output.stem}.skipped.parquet")
+    try:
+        with replace_file(output) as path:
+            write_table(result.to_table(), path)
+        beside.unlink(missing_ok=True)
+        if len(result.skipped):
+            with replace_file(beside) as path:
+                write_table(result.skipped.to_table(), path)
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}") from None
+    listener(Event("assign", "end", f"{len(result)} grouped, {len(result.skipped)} skipped"))
+    return result
+
+
+def _identify(image: Photograph) -> tuple[str, str]:
+    """The id and the name of a photograph: of its path, or of its content where it has none."""
+    if isinstance(image, bytes | np.ndarray):
+        content = image if isinstance(image, bytes) else np.ascontiguousarray(image).tobytes()
+        return hashlib.blake2b(content, digest_size=10).hexdigest(), ""
+    raw = os.fsencode(image)
+    return image_id_of(raw), readable(raw)
+
+
+def _checked(image: NDArray[Any]) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ImageError(f"pixels have to be uint8 RGB of shape (height, width, 3), not {image.dtype} {image.shape}")
+    return np.ascontiguousarray(image)
+
+
+def _in_order(
+    executor: Executor, function: Callable[[Photograph], _Row], images: Iterable[Photograph], *, ahead: int
+) -> Iterator[_Row]:
+    """Results in the order of the input, with at most `ahead` photographs under way."""
+    pending: deque[Future[_Row]] = deque()
+    for image in images:
+        pending.append(executor.submit(function, image))
+        if len(pending) > ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _collect(rows: Iterable[_Row], n_topics: int) -> Grouping:
+    kept: list[_Row] = []
+    lost: list[_Row] = []
+    for row in rows:
+        (lost if row.theta is None else kept).append(row)
+    theta = np.array([row.theta for row in kept], dtype=np.float64).reshape(len(kept), n_topics)
+    skipped = Skipped([r.image_id for r in lost], [r.name for r in lost], [r.reason or "" for r in lost])
+    return group(theta, [r.image_id for r in kept], [r.name for r in kept], [None] * len(kept), skipped)

@@ -1,0 +1,122 @@
+"""Stage ``encode``: every local feature to its visual word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvbow.config import EncodeConfig
+from fastvbow.errors import StoreCorruptError
+from fastvbow.events import Event, Listener, log_events
+from fastvbow.executors import effective_jobs, one_thread_each
+from fastvbow.pipeline.extraction import open_shards
+from fastvbow.pipeline.stage import run_stage
+from fastvbow.project import ProjectFolder, StageCard, replace_folder
+from fastvbow.words.tokens import encode as encode_words
+from fastvbow.words.vocabulary import Vocabulary
+
+__all__ = ["TokenShard", "encode", "open_tokens"]
+
+
+@dataclass(frozen=True)
+class TokenShard:
+    """The tokens of a shard.
+
+    Attributes
+    ----------
+    words : ndarray of shape (n_tokens,), uint16 or uint32, read-only memory map
+    counts : ndarray of shape (n_images, n_modalities), int32
+    """
+
+    words: NDArray[Any]
+    counts: NDArray[np.int32]
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """(n_images + 1,): where each image's tokens begin."""
+        return np.concatenate([[0], np.cumsum(self.counts.sum(axis=1, dtype=np.int64))])
+
+
+def encode(
+    project: Path, config: EncodeConfig | None = None, *, jobs: int | None = None, listener: Listener = log_events
+) -> StageCard:
+    """Give every local feature of a project its word.
+
+    Parameters
+    ----------
+    project : Path
+    config : EncodeConfig, optional
+    jobs : int, optional
+        Threads; None or -1: all processors. The tokens are the same for any number.
+    listener : Listener, optional
+
+    Raises
+    ------
+    StageMissingError
+        There is no vocabulary of these features yet.
+    """
+    folder, config = ProjectFolder.open(project), config or EncodeConfig()
+    workers = effective_jobs(jobs)
+    with folder.lock():
+        return run_stage(
+            folder,
+            "encode",
+            parameters={
+                "pooled_tokens": config.pooled_tokens,
+                "pooled_neighbours": config.pooled_neighbours,
+                "pooled_temperature": config.pooled_temperature,
+            },
+            inputs={"vocabulary": folder.require("vocabulary").fingerprint},
+            outputs=[folder.tokens],
+            listener=listener,
+            body=lambda: _encode(folder, config, workers, listener),
+        )
+
+
+def _encode(project: ProjectFolder, config: EncodeConfig, jobs: int, listener: Listener) -> dict[str, Any]:
+    vocabulary = Vocabulary.load(project.vocabulary)
+    shards = open_shards(project)
+    n_images, n_tokens = 0, 0
+    total = sum(shard.card.n_images for shard in shards)
+    with replace_folder(project.tokens) as folder, one_thread_each():
+        for index, shard in enumerate(shards):
+            features = {name: (shard.descriptors(name), shard.offsets(name)) for name in vocabulary.codebooks}
+            words, counts = encode_words(
+                vocabulary,
+                features,
+                pooled_tokens=config.pooled_tokens,
+                pooled_neighbours=config.pooled_neighbours,
+                pooled_temperature=config.pooled_temperature,
+                n_jobs=jobs,
+            )
+            (folder / f"shard-{index:05d}").mkdir()
+            np.save(folder / f"shard-{index:05d}" / "words.npy", words)
+            np.save(folder / f"shard-{index:05d}" / "counts.npy", counts)
+            n_images, n_tokens = n_images + len(counts), n_tokens + len(words)
+            listener(Event("encode", "step", done=n_images, total=total))
+    return {"tokens": n_tokens}
+
+
+def open_tokens(project: ProjectFolder) -> Sequence[TokenShard]:
+    """The token shards of a project, as memory maps."""
+    project.require("encode")
+    shards = []
+    for folder in sorted(project.tokens.glob("shard-*")):
+        try:
+            shard = TokenShard(np.load(folder / "words.npy", mmap_mode="r"), np.load(folder / "counts.npy"))
+        except (OSError, ValueError) as error:
+            raise StoreCorruptError(
+                f"{folder}: {error}: delete {project.tokens} and run 'fastvbow encode' again"
+            ) from None
+        if len(shard.words) != shard.offsets[-1]:
+            raise StoreCorruptError(
+                f"{folder} holds {len(shard.words)} words, its counts say {shard.offsets[-1]}: "
+                f"delete {project.tokens} and run 'fastvbow encode' again"
+            )
+        shards.append(shard)
+    return shards

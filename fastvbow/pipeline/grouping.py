@@ -1,0 +1,99 @@
+"""Stage ``groups``: each photograph's mixture to its group, in ``groups.parquet`` and ``skipped.parquet``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastvbow.errors import UsageError
+from fastvbow.events import Listener, log_events
+from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
+from fastvbow.images.labels import read_labels
+from fastvbow.images.sources import scan
+from fastvbow.images.table import ImageTable, readable
+from fastvbow.pipeline.extraction import open_shards
+from fastvbow.pipeline.stage import run_stage
+from fastvbow.pipeline.topic_modelling import load_theta
+from fastvbow.project import ProjectFolder, StageCard, replace_file
+
+__all__ = ["check_labels", "groups", "load_grouping"]
+
+
+def groups(project: Path, *, labels: str = "none", listener: Listener = log_events) -> StageCard:
+    """Group a project's photographs by their most probable topic.
+
+    Parameters
+    ----------
+    project : Path
+    labels : str, default="none"
+        What is known of them: see `fastvbow.images.labels.read_labels`. Labels are only written beside the groups.
+    listener : Listener, optional
+
+    Raises
+    ------
+    StageMissingError, UsageError
+    """
+    folder = ProjectFolder.open(project)
+    with folder.lock():
+        modelled = folder.require("topics")
+        return run_stage(
+            folder,
+            "groups",
+            parameters={"labels": labels if labels in {"parent", "none"} else _content(Path(labels))},
+            inputs={"topics": modelled.fingerprint},
+            outputs=[folder.groups, folder.skipped],
+            listener=listener,
+            body=lambda: _group(folder, labels),
+        )
+
+
+def _group(project: ProjectFolder, labels: str) -> dict[str, Any]:
+    grouping = load_grouping(project, labels)
+    with replace_file(project.skipped) as path:
+        write_table(grouping.skipped.to_table(), path)
+    with replace_file(project.groups) as path:
+        write_table(grouping.to_table(), path)
+    return {
+        "grouped": len(grouping),
+        "skipped": len(grouping.skipped),
+        "groups": len(np.unique(grouping.topic)),
+        "labelled": sum(label is not None for label in grouping.labels),
+    }
+
+
+def check_labels(source: Path, labels: str) -> None:
+    """Raise a UsageError where a CSV file of labels does not fit the images: before the long work, not after."""
+    if labels not in {"parent", "none"}:
+        _content(Path(labels))
+        table = scan(source)
+        read_labels(labels, table.names, table.image_ids)
+
+
+def load_grouping(project: ProjectFolder, labels: str) -> Grouping:
+    """The groups of a project whose topics are finished, with labels as asked for."""
+    table = ImageTable.read(project.images, project.source)
+    reasons = [reason for shard in open_shards(project) for reason in shard.images["reason"].to_pylist()]
+    kept = [i for i, reason in enumerate(reasons) if reason is None]
+    lost = [i for i, reason in enumerate(reasons) if reason is not None]
+    known = read_labels(labels, table.names, table.image_ids)
+    return group(
+        np.asarray(load_theta(project)[kept]),
+        [table.image_ids[i] for i in kept],
+        [table.names[i] for i in kept],
+        [known[i] for i in kept],
+        Skipped([table.image_ids[i] for i in lost], [table.names[i] for i in lost], [reasons[i] for i in lost]),
+    )
+
+
+def _content(path: Path) -> str:
+    """What stands in for a CSV file in the stage's parameters: its path and its bytes."""
+    try:
+        return f"{readable(os.fsencode(path))} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    except OSError as error:
+        raise UsageError(
+            f"cannot read labels from {path}: {error.strerror}; --labels takes parent, none or a CSV file"
+        ) from None

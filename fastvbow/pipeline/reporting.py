@@ -1,0 +1,115 @@
+"""Stage ``report``: the HTML page of a project."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvbow import __version__
+from fastvbow.evaluation.clustering import clustering_scores
+from fastvbow.events import Event, Listener, log_events
+from fastvbow.groups.grouping import read_table
+from fastvbow.images.table import ImageTable, readable
+from fastvbow.pipeline.encoding import open_tokens
+from fastvbow.pipeline.extraction import open_shards, read_photograph
+from fastvbow.pipeline.stage import run_stage
+from fastvbow.project import STAGES, ProjectFolder, StageCard
+from fastvbow.report.build import build_report
+from fastvbow.report.content import ReportContent, Skipped
+
+__all__ = ["report"]
+
+
+def report(project: Path, *, per_topic: int = 24, uncertain: int = 24, listener: Listener = log_events) -> StageCard:
+    """Write ``PROJECT/report/index.html``, which opens from disk without a network.
+
+    Parameters
+    ----------
+    project : Path
+    per_topic : int, default=24
+        Most typical photographs shown of each topic.
+    uncertain : int, default=24
+        Most uncertain photographs shown.
+    listener : Listener, optional
+
+    Returns
+    -------
+    StageCard
+        ``outputs["page"]`` is the page's path inside the project.
+
+    Raises
+    ------
+    StageMissingError
+        There are no groups yet.
+    """
+    folder = ProjectFolder.open(project)
+    with folder.lock():
+        grouped = folder.require("groups")
+        return run_stage(
+            folder,
+            "report",
+            parameters={"per_topic": per_topic, "uncertain": uncertain},
+            inputs={"groups": grouped.fingerprint},
+            outputs=[folder.report / "index.html"],
+            listener=listener,
+            body=lambda: _build(folder, per_topic, uncertain, listener),
+        )
+
+
+def _build(project: ProjectFolder, per_topic: int, uncertain: int, listener: Listener) -> dict[str, Any]:
+    images = ImageTable.read(project.images, project.source)
+    groups, skipped = read_table(project.groups), read_table(project.skipped)
+    rows = np.flatnonzero(np.concatenate([shard.read for shard in open_shards(project)]))
+    cards = {stage: project.require(stage) for stage in STAGES if stage != "report"}
+    labels = groups["label"].to_pylist()
+    topic = groups["topic"].to_numpy()
+    # A photograph without a single word has the prior's mixture: the page must not pass it off as a member of a topic.
+    tokens = np.concatenate([shard.counts.sum(axis=1) for shard in open_tokens(project)])
+    shown = np.where(tokens[rows] > 0, topic, -1)
+    known = [i for i, label in enumerate(labels) if label is not None]
+    source = readable(os.fsencode(project.source))
+    content = ReportContent(
+        title=source.rstrip("/").rpartition("/")[2] or source,
+        source=source,
+        n_topics=int(cards["topics"].outputs["topics"]),
+        ids=groups["image_id"].to_pylist(),
+        names=groups["path"].to_pylist(),
+        topic=shown,
+        probability=groups["probability"].to_numpy(),
+        entropy=groups["entropy"].to_numpy(),
+        read_photograph=lambda i: read_photograph(images.path(rows[i])),
+        locate=lambda i: images.path(rows[i]),
+        labels=labels if known else None,
+        skipped=[Skipped(s["path"], s["reason"]) for s in skipped.to_pylist()],
+        parameters=_parameters(cards),
+        seconds={stage: card.seconds for stage, card in cards.items()},
+        version=__version__,
+        metrics=_metrics([labels[i] for i in known], topic[known]) if known else None,
+    )
+
+    def tell(done: int, total: int) -> None:
+        listener(Event("report", "step", done=done, total=total))
+
+    page = build_report(content, project.report, per_topic=per_topic, n_uncertain=uncertain, progress=tell)
+    return {"page": page.relative_to(project.root).as_posix()}  # the project may be moved
+
+
+def _parameters(cards: dict[str, StageCard]) -> dict[str, str]:
+    """All parameters of all stages, one line each."""
+    lines = {}
+    for stage, card in cards.items():
+        for name, value in card.parameters.items():
+            if isinstance(value, dict):
+                value = ", ".join(f"{k} {v}" for k, v in value.items() if k != "sha256")
+            lines[f"{stage}: {name}"] = str(value)
+    return lines
+
+
+def _metrics(labels: list[str], topic: NDArray[np.int32]) -> dict[str, float]:
+    """The scores under the names that a person knows."""
+    scores = clustering_scores(labels, topic)
+    return {"accuracy": scores["acc"], "NMI": scores["nmi"], "ARI": scores["ari"], "purity": scores["purity"]}

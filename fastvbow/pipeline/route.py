@@ -1,0 +1,117 @@
+"""Command ``run``: the whole route, from a folder of photographs to the report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastvbow.config import EncodeConfig, ExtractConfig, TopicsConfig, VocabularyConfig
+from fastvbow.events import Listener, log_events
+from fastvbow.pipeline.encoding import encode
+from fastvbow.pipeline.extraction import extract
+from fastvbow.pipeline.grouping import check_labels, groups
+from fastvbow.pipeline.reporting import report
+from fastvbow.pipeline.topic_modelling import check_enough_images, topics
+from fastvbow.pipeline.vocabularies import vocabulary
+
+__all__ = ["RunResult", "run"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run counted.
+
+    Attributes
+    ----------
+    images, grouped, skipped : int
+        images = grouped + skipped.
+    topics, words : int
+        Of the model.
+    seconds : dict of str to float
+        What each stage took in this call (0 where it was reused), and ``total``.
+    page : Path
+        The report.
+    """
+
+    images: int
+    grouped: int
+    skipped: int
+    topics: int
+    words: int
+    seconds: dict[str, float]
+    page: Path
+
+
+def run(
+    source: Path,
+    project: Path,
+    *,
+    extract_config: ExtractConfig | None = None,
+    vocabulary_config: VocabularyConfig | None = None,
+    encode_config: EncodeConfig | None = None,
+    topics_config: TopicsConfig | None = None,
+    labels: str = "none",
+    jobs: int | None = None,
+    device: str = "auto",
+    listener: Listener = log_events,
+) -> RunResult:
+    """Group a folder of photographs: every stage in turn, each reused where nothing that it depends on has changed.
+
+    Parameters
+    ----------
+    source : Path
+        The image folder; it is only read.
+    project : Path
+        The project folder; made if missing.
+    extract_config, vocabulary_config, encode_config, topics_config : optional
+        Parameters of the stages.
+    labels : str, default="none"
+        ``parent``, ``none`` or a CSV file; written beside the groups, never used to make them.
+    jobs : int, optional
+        Threads; None or -1: all processors. The result is the same for any number.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where the CNN runs.
+    listener : Listener, optional
+        Hears of every step.
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    FastvbowError
+        One of `fastvbow.errors`; finished stages stay and are reused by the next call.
+    """
+    topics_config = topics_config or TopicsConfig()
+    check_labels(source, labels)
+    started = time.perf_counter()
+    seconds: dict[str, float] = {}
+
+    def timed(stage: str) -> None:
+        seconds[stage] = round(time.perf_counter() - started - sum(seconds.values()), 3)
+
+    extracted = extract(source, project, extract_config, jobs=jobs, device=device, listener=listener)
+    timed("extract")
+    check_enough_images(extracted, topics_config.topics)
+    worded = vocabulary(project, vocabulary_config, jobs=jobs, listener=listener)
+    timed("vocabulary")
+    encode(project, encode_config, jobs=jobs, listener=listener)
+    timed("encode")
+    modelled = topics(project, topics_config, jobs=jobs, listener=listener)
+    timed("topics")
+    grouped = groups(project, labels=labels, listener=listener)
+    timed("groups")
+    reported = report(project, listener=listener)
+    timed("report")
+    seconds["total"] = round(time.perf_counter() - started, 3)
+    return RunResult(
+        images=extracted.outputs["images"],
+        grouped=grouped.outputs["grouped"],
+        skipped=grouped.outputs["skipped"],
+        topics=modelled.outputs["topics"],
+        words=worded.outputs["words"],
+        seconds=seconds,
+        page=project / reported.outputs["page"],
+    )

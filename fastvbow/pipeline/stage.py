@@ -1,0 +1,101 @@
+"""The rule that every stage obeys: reuse what stands, redo what depends on a change, say which."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sklearn.exceptions import ConvergenceWarning
+
+from fastvbow.events import Event, Listener
+from fastvbow.project import ProjectFolder, StageCard
+
+__all__ = ["no_numerical_warnings", "run_stage"]
+
+
+def run_stage(
+    project: ProjectFolder,
+    stage: str,
+    *,
+    parameters: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    outputs: Sequence[Path],
+    listener: Listener,
+    body: Callable[[], Mapping[str, Any]],
+) -> StageCard:
+    """Run a stage unless its card says that it has run with these parameters on these inputs.
+
+    Parameters
+    ----------
+    project : ProjectFolder
+        Locked by the caller.
+    stage : str
+    parameters, inputs : mapping
+        What the result depends on.
+    outputs : sequence of Path
+        What the stage writes: where one has vanished, the stage runs.
+    listener : Listener
+    body : callable
+        Does the work; what it returns is recorded as the card's ``outputs``.
+    """
+    card = project.card(stage)
+    reasons = [] if card is None else _reasons(card, msgspec.to_builtins(dict(parameters)), inputs, outputs)
+    if card is not None and not reasons:
+        listener(Event(stage, "reused", _summary(card.outputs)))
+        return card
+    listener(Event(stage, "begin", f"done again, for {'; '.join(reasons)}" if reasons else ""))
+    project.begin(stage)
+    started = time.perf_counter()
+    counted = dict(body())
+    seconds = round(time.perf_counter() - started, 3)
+    plain = msgspec.to_builtins({"parameters": dict(parameters), "inputs": dict(inputs), "outputs": counted})
+    card = StageCard(stage, plain["parameters"], plain["inputs"], plain["outputs"], seconds)
+    project.finish(card)
+    listener(Event(stage, "end", f"{_summary(card.outputs)}; {seconds:.1f} s"))
+    return card
+
+
+@contextmanager
+def no_numerical_warnings() -> Iterator[None]:
+    """Keep scikit-learn quiet about fewer distinct features than words, or photographs than topics: no fault here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "invalid value encountered in divide", RuntimeWarning)  # PCA of one row
+        yield
+
+
+def _reasons(
+    card: StageCard, parameters: Mapping[str, Any], inputs: Mapping[str, str], outputs: Sequence[Path]
+) -> list[str]:
+    """Why a stage that has run must run again; empty where it need not."""
+    reasons = _differences(card.parameters, parameters)
+    reasons += [f"{k} changed" for k in sorted({*card.inputs, *inputs}) if card.inputs.get(k) != inputs.get(k)]
+    gone = [path.name for path in outputs if not path.exists()]
+    if gone:
+        reasons.append(f"{gone[0]} is gone" if len(gone) == 1 else f"{gone[0]} and {len(gone) - 1} more are gone")
+    return reasons
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "") -> list[str]:
+    """What changed among parameters, in words; `within` names the parameter that they belong to."""
+    words: list[str] = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            words += _differences(before, after, f"{name} ")
+        elif name not in new:
+            words.append(f"{within}{name} left out")
+        elif name not in old:
+            words.append(f"{within}{name} added")
+        elif before != after:
+            words.append(f"{within}{name}: {before} -> {after}")
+    return words
+
+
+def _summary(outputs: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in outputs.items() if isinstance(value, int | float | str))

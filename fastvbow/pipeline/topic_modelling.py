@@ -1,0 +1,132 @@
+"""Stage ``topics``: words to topics, and each photograph's mixture of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvbow.config import TopicsConfig
+from fastvbow.errors import StoreCorruptError, UsageError
+from fastvbow.events import Event, Listener, log_events
+from fastvbow.executors import effective_jobs, one_thread_each
+from fastvbow.features.store import FeatureShard
+from fastvbow.pipeline.encoding import TokenShard, open_tokens
+from fastvbow.pipeline.extraction import open_shards
+from fastvbow.pipeline.stage import no_numerical_warnings, run_stage
+from fastvbow.project import ProjectFolder, StageCard, replace_folder
+from fastvbow.topics.initial import hellinger_embedding, initial_groups
+from fastvbow.topics.lda import GibbsLDA
+from fastvbow.topics.stream import TokenStream
+from fastvbow.words.vocabulary import Vocabulary
+
+__all__ = ["check_enough_images", "load_theta", "topics"]
+
+
+def topics(
+    project: Path, config: TopicsConfig | None = None, *, jobs: int | None = None, listener: Listener = log_events
+) -> StageCard:
+    """Model a project's photographs as mixtures of topics.
+
+    The sampler starts from a K-Means clustering of the photographs (of their pooled CNN vectors; of their word
+    histograms where there is no CNN). Each photograph's mixture is then inferred under the finished model, just as
+    `assign` does for new ones, so that a photograph gets the same group whether it was there from the start or comes
+    later.
+
+    Parameters
+    ----------
+    project : Path
+    config : TopicsConfig, optional
+    jobs : int, optional
+        Threads; None or -1: all processors. The topics are the same for any number.
+    listener : Listener, optional
+
+    Raises
+    ------
+    StageMissingError
+        The photographs have no words yet.
+    UsageError
+        There are fewer photographs than topics.
+    """
+    folder, config = ProjectFolder.open(project), config or TopicsConfig()
+    workers = effective_jobs(jobs)
+    with folder.lock():
+        encoded = folder.require("encode")
+        vocabulary = Vocabulary.load(folder.vocabulary)
+        weights = {name: config.weights[name] for name in vocabulary.codebooks}
+        check_enough_images(folder.require("extract"), config.topics)
+        return run_stage(
+            folder,
+            "topics",
+            parameters={"topics": config.topics, "sweeps": config.sweeps, "weights": weights, "seed": config.seed},
+            inputs={"encode": encoded.fingerprint},
+            outputs=[folder.topics],
+            listener=listener,
+            body=lambda: _fit(folder, config, vocabulary, workers, listener),
+        )
+
+
+def check_enough_images(extracted: StageCard, n_topics: int) -> None:
+    """Raise a UsageError where there are fewer photographs than topics."""
+    n_images = extracted.outputs["images"] - extracted.outputs["skipped"]
+    if n_images < n_topics:
+        raise UsageError(f"{n_images} photographs cannot form {n_topics} topics: pass --topics {n_images} or fewer")
+
+
+def _fit(
+    project: ProjectFolder, config: TopicsConfig, vocabulary: Vocabulary, jobs: int, listener: Listener
+) -> dict[str, Any]:
+    shards, tokens = open_shards(project), open_tokens(project)
+    streams = [TokenStream(part.words, part.offsets, vocabulary.n_words) for part in tokens]
+    with one_thread_each(), no_numerical_warnings():
+        start = initial_groups(_embedding(shards, tokens, vocabulary), config.topics, seed=config.seed)
+    model = GibbsLDA(
+        config.topics,
+        word_weights=vocabulary.per_word(config.weights),
+        max_iter=config.sweeps,
+        random_state=config.seed,
+        n_jobs=jobs,
+    )
+
+    def tell(sweep: int, total: int) -> None:
+        listener(Event("topics", "step", done=sweep, total=total, unit="sweeps"))
+
+    model.fit(streams, doc_groups=start, callback=tell)
+    theta = np.concatenate([model.transform(stream) for stream in streams])
+    model.set_params(n_jobs=None)  # it changes no result, so it is no part of the model
+    with replace_folder(project.topics) as folder:
+        model.save(folder / "model")
+        np.save(folder / "theta.npy", theta)
+        (folder / "z").mkdir()
+        for index, z in enumerate(model.assignments_):
+            np.save(folder / "z" / f"shard-{index:05d}.npy", z)
+    return {"topics": config.topics, "log likelihood a token": round(float(model.log_likelihood_[-1]), 4)}
+
+
+def _embedding(
+    shards: Sequence[FeatureShard], tokens: Sequence[TokenShard], vocabulary: Vocabulary
+) -> NDArray[np.float32]:
+    """One vector a photograph for the start; NaN for a skipped one."""
+    if "pooled" not in vocabulary.codebooks:
+        return hellinger_embedding([t.words for t in tokens], [t.offsets for t in tokens], vocabulary.n_words)
+    book = vocabulary.codebooks["pooled"]
+    embedding = np.full((sum(s.card.n_images for s in shards), book.centers.shape[1]), np.nan, np.float32)
+    at = 0
+    for shard in shards:
+        embedding[at : at + shard.card.n_images][shard.read] = book.project(shard.descriptors("pooled"))
+        at += shard.card.n_images
+    return embedding
+
+
+def load_theta(project: ProjectFolder) -> NDArray[np.float64]:
+    """The mixture of each row of the image table, (n_images, n_topics); a skipped image's row is the prior."""
+    project.require("topics")
+    try:
+        return np.load(project.topics / "theta.npy", mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise StoreCorruptError(
+            f"{project.topics / 'theta.npy'}: {error}: delete {project.topics} and run 'fastvbow topics' again"
+        ) from None

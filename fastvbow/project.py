@@ -1,0 +1,297 @@
+"""The project folder on disk, and the rule by which a stage is done, stale or missing.
+
+Format ``fastvbow-project``, version 1
+--------------------------------------
+- ``project.json`` MUST hold ``format``, ``version`` (an integer), ``created_by`` and ``source`` (the image folder's
+  absolute path as a ``file://`` URI, which holds any bytes that a path may have). A reader MUST refuse a greater
+  version than its own and MUST open every smaller one.
+- ``stages/NAME.json`` is the card of a finished stage: its parameters, the fingerprints of the stages that fed it, what
+  it counted and how long it took. What a stage wrote counts only while its card stands: the card is removed before the
+  output is touched and is written after the output is in place.
+- A stage's output is a folder or file of its own (``images.parquet``, ``features/``, ``vocabulary/``, ``tokens/``,
+  ``topics/``, ``groups.parquet``, ``skipped.parquet``, ``report/``). It MUST be written beside its final name, flushed
+  and renamed, so a reader sees all of it or nothing.
+- Names that begin with a dot are temporary. A writer MAY remove them while it holds the lock (``.lock``).
+
+A stage's fingerprint is the SHA-256 of its name, its parameters and its inputs' fingerprints. Number of jobs and device
+are no part of it: they do not change what is computed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from fastvbow.errors import ProjectError, StageMissingError, StoreCorruptError
+
+__all__ = [
+    "FORMAT",
+    "STAGES",
+    "VERSION",
+    "ProjectFolder",
+    "StageCard",
+    "fingerprint_of",
+    "replace_file",
+    "replace_folder",
+]
+
+FORMAT = "fastvbow-project"
+VERSION = 1
+STAGES = ("extract", "vocabulary", "encode", "topics", "groups", "report")
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What ``project.json`` holds."""
+
+    format: str
+    version: int
+    created_by: str
+    source: str
+
+
+class StageCard(msgspec.Struct, frozen=True):
+    """What ``stages/NAME.json`` holds of a finished stage."""
+
+    stage: str
+    parameters: dict[str, Any]
+    inputs: dict[str, str]
+    outputs: dict[str, Any]
+    seconds: float
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of this stage's result: equal where parameters and inputs are equal."""
+        return fingerprint_of([self.stage, self.parameters, self.inputs])
+
+
+def fingerprint_of(value: Any) -> str:
+    """SHA-256 (hex) of a value's canonical JSON."""
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """fsync a file or, so that its entries last, a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _beside(final: Path, kind: str) -> Path:
+    return final.parent / f".{final.name}.{uuid.uuid4().hex[:12]}.{kind}"
+
+
+@contextlib.contextmanager
+def replace_folder(final: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `final`; at a clean exit it is flushed to disk and takes `final`'s place.
+
+    After an exception the temporary folder is removed and `final` stays as it was.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(final, "tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                _flush(Path(folder, name))
+            _flush(Path(folder))
+        old = _beside(final, "old")
+        had_one = final.exists()
+        if had_one:
+            final.rename(old)
+        try:
+            temporary.rename(final)
+        except BaseException:
+            if had_one:
+                old.rename(final)
+            raise
+        _flush(final.parent)
+        if had_one:
+            shutil.rmtree(old)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def replace_file(final: Path) -> Iterator[Path]:
+    """Yield a path beside `final` to write to; at a clean exit the file is flushed to disk and takes `final`'s
+    place."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(final, "tmp")
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(final)
+        _flush(final.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class ProjectFolder:
+    """The paths and stage cards of one project.
+
+    Parameters
+    ----------
+    root : Path
+        The project folder.
+    manifest : Manifest
+        What its ``project.json`` says.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.images = root / "images.parquet"
+        self.features = root / "features"
+        self.vocabulary = root / "vocabulary"
+        self.tokens = root / "tokens"
+        self.topics = root / "topics"
+        self.groups = root / "groups.parquet"
+        self.skipped = root / "skipped.parquet"
+        self.report = root / "report"
+
+    @property
+    def source(self) -> Path:
+        """The image folder that the project was made from."""
+        return Path(os.fsdecode(unquote_to_bytes(self.manifest.source.removeprefix("file://"))))
+
+    @classmethod
+    def open(cls, root: Path) -> ProjectFolder:
+        """Open an existing project.
+
+        Raises
+        ------
+        ProjectError
+            `root` is not a project, or one that a newer fastvbow made.
+        """
+        path = root / "project.json"
+        try:
+            head = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        except FileNotFoundError:
+            raise ProjectError(
+                f"{root} is not a fastvbow project (no project.json): make one with 'fastvbow run SOURCE -o {root}'"
+            ) from None
+        except OSError as error:
+            raise ProjectError(f"cannot read {path}: {error.strerror}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StoreCorruptError(
+                f"{path} is not valid JSON ({error}): delete the project folder and run again"
+            ) from None
+        if head.get("format") != FORMAT or not isinstance(head.get("version"), int):
+            raise ProjectError(f"{path} does not describe a fastvbow project (format {head.get('format')!r})")
+        if head["version"] > VERSION:
+            raise ProjectError(
+                f"{root} has project format {head['version']}, made by fastvbow {head.get('created_by')}; "
+                f"this one reads up to format {VERSION}: upgrade fastvbow"
+            )
+        try:
+            return cls(root, msgspec.convert(head, Manifest))
+        except msgspec.ValidationError as error:
+            raise StoreCorruptError(f"{path}: {error}: delete the project folder and run again") from None
+
+    @classmethod
+    def create(cls, root: Path, source: Path, created_by: str) -> ProjectFolder:
+        """Open the project at `root`, or make one there for the images of `source`.
+
+        Raises
+        ------
+        ProjectError
+            `root` cannot be written, holds something else, belongs to another source, or lies inside `source`.
+        """
+        root, source = root.absolute(), source.resolve()
+        if root.resolve().is_relative_to(source) and source.is_dir():
+            raise ProjectError(
+                f"the project {root} lies inside the image folder {source}, which is never written to: choose another"
+            )
+        try:
+            if (root / "project.json").exists():
+                project = cls.open(root)
+                if project.source != source:
+                    raise ProjectError(f"{root} is the project of {project.source}, not of {source}: choose another -o")
+                return project
+            root.mkdir(parents=True, exist_ok=True)
+            if any(not entry.name.startswith(".") for entry in root.iterdir()):
+                raise ProjectError(f"{root} is not empty and not a fastvbow project: choose another -o")
+            manifest = Manifest(FORMAT, VERSION, created_by, source.as_uri())
+            with replace_file(root / "project.json") as path:
+                path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+        except OSError as error:
+            raise ProjectError(f"cannot write the project folder {root}: {error.strerror}: choose another -o") from None
+        return cls(root, manifest)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the project for writing, and clear away what an interrupted writer left.
+
+        Raises
+        ------
+        ProjectError
+            Another process holds it, or the folder cannot be written.
+        """
+        try:
+            handle = (self.root / ".lock").open("a")
+        except OSError as error:
+            raise ProjectError(f"cannot write the project folder {self.root}: {error.strerror}") from None
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ProjectError(f"another fastvbow process is working on {self.root}: wait for it to end") from None
+            for folder in (self.root, self.features, self.root / "stages"):
+                for entry in folder.glob(".*.*.*"):
+                    if entry.suffix in {".tmp", ".old"}:
+                        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            yield
+
+    def card(self, stage: str) -> StageCard | None:
+        """The card of a finished stage, or None."""
+        path = self.root / "stages" / f"{stage}.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=StageCard)
+        except FileNotFoundError:
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StoreCorruptError(f"{path}: {error}: delete that file and run again") from None
+
+    def require(self, stage: str) -> StageCard:
+        """The card of a stage that has to be finished and up to date with the stages that fed it.
+
+        Raises
+        ------
+        StageMissingError
+            It has not run, or what fed it has changed since.
+        """
+        card = self.card(stage)
+        if card is None:
+            raise StageMissingError(
+                f"{self.root} has no finished stage '{stage}' yet: run 'fastvbow {stage}' (or 'fastvbow run') first"
+            )
+        for name, fingerprint in card.inputs.items():
+            if name in STAGES and self.require(name).fingerprint != fingerprint:
+                raise StageMissingError(
+                    f"stage '{stage}' of {self.root} is older than '{name}': run 'fastvbow {stage}' again"
+                )
+        return card
+
+    def begin(self, stage: str) -> None:
+        """Take a stage's card away: from here on its output does not count."""
+        (self.root / "stages" / f"{stage}.json").unlink(missing_ok=True)
+
+    def finish(self, card: StageCard) -> None:
+        """Put a stage's card in place: from here on its output counts."""
+        with replace_file(self.root / "stages" / f"{card.stage}.json") as path:
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(card)))

@@ -1,0 +1,262 @@
+"""Writes a report: one HTML page and the thumbnails it shows.
+
+::
+
+    report/index.html      everything but the thumbnails; no script, no address outside the folder and the originals
+    report/thumbs/*.webp   a thumbnail per shown photograph
+
+The page opens from disk without a network. Of n images in K topics it shows at most
+``K * (per_topic + max(4, per_topic // 3)) + 2 * n_uncertain`` whatever n is: with the defaults about 32 thumbnails or
+0.2 MB per topic, and 0.6 kB of HTML per thumbnail. Equal content gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from fastvbow.errors import UsageError
+from fastvbow.project import replace_folder
+from fastvbow.report import thumbnails, wording
+from fastvbow.report.choice import Choice, TopicChoice, choose
+from fastvbow.report.content import ReportContent, Skipped
+from fastvbow.report.thumbnails import Thumbnail
+
+__all__ = ["MAX_SKIPPED", "build_report"]
+
+MAX_SKIPPED = 500
+MAX_LABELS = 8
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """One photograph on the page."""
+
+    thumbnail: Thumbnail | None
+    href: str | None
+    name: str
+    file_name: str
+    detail: str
+    probability: str
+    topic: int
+    other_label: str | None
+
+    @property
+    def ratio(self) -> str:
+        """Width over height in the sheet; panoramas and towers are cropped."""
+        size = self.thumbnail
+        return f"{min(2.4, max(0.6, size.width / size.height)):.3f}" if size else "1.333"
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """One topic on the page."""
+
+    topic: int
+    title: str
+    name: str
+    size: int
+    share: float
+    bar: float
+    mean: str
+    labels: list[tuple[str, int]]
+    n_more_labels: int
+    n_unlabelled: int
+    mosaic: list[_Tile]
+    typical: list[_Tile]
+    uncertain: list[_Tile]
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "–"
+
+
+def _mean(values: Iterable[float]) -> str:
+    column = np.asarray(values, dtype=np.float64)
+    column = column[np.isfinite(column)]
+    return _decimal(float(column.mean())) if column.size else "–"
+
+
+class _Desk:
+    """Lays out the photographs that were chosen."""
+
+    def __init__(self, content: ReportContent, choice: Choice, made: dict[int, Thumbnail | None]) -> None:
+        self.content = content
+        self.choice = choice
+        self.made = made
+        self.labels_of = {t.topic: self._count_labels(t) for t in choice.topics}
+
+    def _count_labels(self, topic: TopicChoice) -> list[tuple[str, int]]:
+        labels = self.content.labels
+        if labels is None:
+            return []
+        counts = Counter(label for i in topic.members.tolist() if (label := labels[i]) is not None)
+        return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+
+    def _href(self, index: int) -> str | None:
+        path = self.content.locate(index)
+        try:
+            return None if path is None else path.absolute().as_uri()
+        except (UnicodeEncodeError, ValueError):  # no file system could hold this name
+            return None
+
+    def title(self, topic: int) -> str:
+        return self.content.topic_names.get(topic) or f"Topic {topic}"
+
+    def tile(self, index: int) -> _Tile:
+        content, thumbnail = self.content, self.made[index]
+        name, topic = content.names[index], int(content.topic[index])
+        label = content.labels[index] if content.labels is not None else None
+        detail = [name]
+        if label is not None:
+            detail.append(f"labelled {label}")
+        if topic >= 0:
+            probability, entropy = _decimal(content.probability[index]), _decimal(content.entropy[index])
+            detail.append(f"{self.title(topic)}, probability {probability}, entropy {entropy} nats")
+        common = self.labels_of.get(topic)
+        return _Tile(
+            thumbnail=thumbnail,
+            href=self._href(index) if thumbnail else None,
+            name=name,
+            file_name=name.rstrip("/").rsplit("/", 1)[-1],
+            detail=" · ".join(detail),
+            probability=_decimal(content.probability[index]) if topic >= 0 else "",
+            topic=topic,
+            other_label=label if common and label != common[0][0] else None,
+        )
+
+    def tiles(self, indices: Sequence[int]) -> list[_Tile]:
+        return [self.tile(index) for index in indices]
+
+    def sheets(self) -> list[_Sheet]:
+        n_grouped = sum(len(t.members) for t in self.choice.topics)
+        sheets = []
+        for chosen in self.choice.topics:
+            size, labels = len(chosen.members), self.labels_of[chosen.topic]
+            typical = self.tiles(chosen.typical)
+            sheets.append(
+                _Sheet(
+                    topic=chosen.topic,
+                    title=self.title(chosen.topic),
+                    name=self.content.topic_names.get(chosen.topic, ""),
+                    size=size,
+                    share=size / n_grouped,
+                    bar=size / len(self.choice.topics[0].members),
+                    mean=_mean(self.content.probability[chosen.members]),
+                    labels=labels[:MAX_LABELS],
+                    n_more_labels=len(labels[MAX_LABELS:]),
+                    n_unlabelled=size - sum(n for _, n in labels) if labels else 0,
+                    mosaic=([tile for tile in typical if tile.thumbnail] or typical)[:4],
+                    typical=typical,
+                    uncertain=self.tiles(chosen.uncertain),
+                )
+            )
+        return sheets
+
+
+def _by_reason(skipped: Sequence[Skipped]) -> list[dict[str, Any]]:
+    """Reasons, the most frequent first, with their names: at most `MAX_SKIPPED` names in all."""
+    names: dict[str, list[str]] = {}
+    for one in skipped:
+        names.setdefault(one.reason, []).append(one.name)
+    room, reasons = MAX_SKIPPED, []
+    for reason, files in sorted(names.items(), key=lambda item: (-len(item[1]), item[0])):
+        shown = sorted(files)[:room]
+        room -= len(shown)
+        reasons.append({"reason": reason, "n": len(files), "names": shown, "n_more": len(files) - len(shown)})
+    return reasons
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fastvbow.report"),
+        autoescape=True,
+        finalize=wording.printable,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {name: getattr(wording, name) for name in ("count", "duration", "megabytes", "percent")}
+    environment.filters["ranges"] = wording.ranges
+    return environment
+
+
+def build_report(
+    content: ReportContent,
+    folder: Path,
+    *,
+    per_topic: int = 24,
+    n_uncertain: int = 24,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write the report of a project.
+
+    The folder is built beside its final place and swapped in whole: a reader sees the old report or the new one, and
+    an error or an interrupt leaves the old one as it was.
+
+    Parameters
+    ----------
+    content : ReportContent
+        What to show.
+    folder : pathlib.Path
+        The report's folder; one that exists is replaced.
+    per_topic : int, default 24
+        Typical photographs on each topic's sheet. A third as many (at least four) uncertain ones stand below them.
+    n_uncertain : int, default 24
+        Photographs in the list of the most uncertain of all topics; also the most that are shown of those without a
+        topic.
+    progress : callable (done, total), optional
+        Called after every thumbnail.
+
+    Returns
+    -------
+    pathlib.Path
+        The page, ``folder / "index.html"``.
+
+    Raises
+    ------
+    UsageError
+        If `per_topic` is below 1 or `n_uncertain` below 0, or if a photograph is not a uint8 (H, W, 3) array.
+    """
+    if per_topic < 1 or n_uncertain < 0:
+        raise UsageError(
+            f"a report needs per_topic >= 1 and n_uncertain >= 0, not per_topic={per_topic}, n_uncertain={n_uncertain}"
+        )
+    choice = choose(content, per_topic, n_uncertain)
+    shown = list(choice.shown())
+    with replace_folder(folder) as temporary:
+        (temporary / "thumbs").mkdir()
+        made: dict[int, Thumbnail | None] = {}
+        for done, index in enumerate(shown, start=1):
+            made[index] = thumbnails.write(content, index, temporary)
+            if progress is not None:
+                progress(done, len(shown))
+        desk = _Desk(content, choice, made)
+        written = [thumbnail for thumbnail in made.values() if thumbnail]
+        page = _environment().get_template("report.html.j2")
+        html = page.render(
+            content=content,
+            n_images=len(content.ids) + len(content.skipped),
+            n_grouped=len(content.ids) - choice.n_without_topic,
+            sheets=desk.sheets(),
+            empty=choice.empty,
+            uncertain=desk.tiles(choice.uncertain),
+            title_of=desk.title,
+            without_topic=desk.tiles(choice.without_topic),
+            n_without_topic=choice.n_without_topic,
+            reasons=_by_reason(content.skipped),
+            seconds=sum(content.seconds.values()),
+            metrics=dict(content.metrics or {}),
+            n_thumbnails=len(written),
+            thumbnail_bytes=sum(thumbnail.n_bytes for thumbnail in written),
+        )
+        (temporary / "index.html").write_bytes(html.encode("utf-8"))
+    return folder / "index.html"

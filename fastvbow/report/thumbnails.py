@@ -1,0 +1,106 @@
+"""Thumbnails of the photographs that a report shows.
+
+A thumbnail is a WebP file inside 320 x 200 pixels with the photograph's own proportions (small photographs are not
+enlarged), about 7 kB on average, 41 kB for pure noise. It is named by the photograph's position,
+never by its file name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvbow.errors import ImageError, UsageError
+from fastvbow.report.content import ReportContent
+
+__all__ = ["MAX_HEIGHT", "MAX_WIDTH", "Thumbnail", "encode", "write"]
+
+MAX_WIDTH = 320
+MAX_HEIGHT = 200
+WEBP_QUALITY = 76
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A thumbnail on disk.
+
+    Parameters
+    ----------
+    src : str
+        Address relative to the page.
+    width, height : int
+        Size in pixels.
+    n_bytes : int
+        Size of the file.
+    """
+
+    src: str
+    width: int
+    height: int
+    n_bytes: int
+
+
+def encode(photograph: NDArray[np.uint8]) -> tuple[bytes, int, int]:
+    """Shrink and encode one photograph.
+
+    Parameters
+    ----------
+    photograph : ndarray of shape (height, width, 3), uint8
+        RGB.
+
+    Returns
+    -------
+    data : bytes
+        A WebP file; equal pixels give equal bytes.
+    width, height : int
+        Its size in pixels.
+    """
+    if photograph.dtype != np.uint8 or photograph.ndim != 3 or photograph.shape[2] != 3:
+        raise UsageError(
+            f"a thumbnail is made from a uint8 array of shape (height, width, 3), not from {photograph.dtype} "
+            f"of shape {photograph.shape}"
+        )
+    height, width = photograph.shape[:2]
+    scale = min(1.0, MAX_WIDTH / width, MAX_HEIGHT / height)
+    if scale < 1.0:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        photograph = np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    ok, data = cv2.imencode(
+        ".webp", cv2.cvtColor(photograph, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY]
+    )
+    if not ok:
+        raise UsageError("this build of OpenCV cannot write WebP: install opencv-python-headless from PyPI")
+    return data.tobytes(), photograph.shape[1], photograph.shape[0]
+
+
+def write(content: ReportContent, index: int, page_folder: Path) -> Thumbnail | None:
+    """Read one photograph and write its thumbnail to ``thumbs/`` beside the page.
+
+    Parameters
+    ----------
+    content : ReportContent
+        Whose photograph.
+    index : int
+        Which one.
+    page_folder : pathlib.Path
+        Folder of the page; ``thumbs`` in it must exist.
+
+    Returns
+    -------
+    Thumbnail or None
+        None if the photograph can no longer be read.
+    """
+    try:
+        photograph = content.read_photograph(index)
+    except (ImageError, OSError):
+        photograph = None
+    if photograph is None or photograph.size == 0:
+        return None
+    data, width, height = encode(photograph)
+    src = f"thumbs/{index:07d}.webp"
+    (page_folder / src).write_bytes(data)
+    return Thumbnail(src=src, width=width, height=height, n_bytes=len(data))

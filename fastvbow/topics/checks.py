@@ -1,0 +1,76 @@
+"""What the parameters of a topic model may be; each check returns the value in the form that the kernels take."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["doc_groups", "positive", "positive_vector", "share", "whole", "word_weights"]
+
+WEIGHT_STEPS = 64  # word weights are multiples of 1 / WEIGHT_STEPS
+
+
+def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """An int from `least` to `most`."""
+    if not isinstance(value, Integral) or int(value) < least or (most is not None and int(value) > most):
+        wanted = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be a whole number {wanted}, got {value!r}")
+    return int(value)
+
+
+def share(name: str, value: Any) -> float:
+    """A float from 0 to 1."""
+    if not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, got {value!r}")
+    return float(value)
+
+
+def positive(name: str, value: Any) -> float:
+    """A finite float above 0."""
+    if not isinstance(value, Real) or not 0 < float(value) < np.inf:
+        raise ValueError(f"{name} must be a positive number, got {value!r}")
+    return float(value)
+
+
+def positive_vector(name: str, value: Any, length: int, default: float) -> NDArray[np.float64]:
+    """`length` finite floats above 0: `default` for None, one number repeated, or an array."""
+    if value is None:
+        return np.full(length, default)
+    vector = np.array(value, dtype=np.float64)
+    if vector.ndim == 0:
+        vector = np.full(length, float(vector))
+    if vector.shape != (length,):
+        raise ValueError(f"{name} must be a number or of shape ({length},), got shape {vector.shape}")
+    if not (np.isfinite(vector).all() and (vector > 0).all()):
+        raise ValueError(f"{name} must be positive and finite, got {vector[~(np.isfinite(vector) & (vector > 0))][0]}")
+    return vector
+
+
+def word_weights(value: Any, n_words: int) -> NDArray[np.float64]:
+    """One weight a word, rounded to multiples of 1/64, so that sums of them are exact in float64."""
+    weights = np.round(positive_vector("word_weights", value, n_words, 1.0) * WEIGHT_STEPS) / WEIGHT_STEPS
+    if value is not None and np.ndim(value) == 0:
+        raise ValueError(f"word_weights must be of shape ({n_words},), got a single number")
+    if not (weights > 0).all() or weights.max() > 2**20:
+        raise ValueError(f"word_weights must be from 1/{WEIGHT_STEPS} to 2**20, got {np.min(value)} to {np.max(value)}")
+    return weights
+
+
+def doc_groups(value: Any, n_docs: int, n_topics: int) -> NDArray[np.int64] | None:
+    """One topic a document, or -1."""
+    if value is None:
+        return None
+    groups = np.asarray(value)
+    if groups.shape != (n_docs,) or groups.dtype.kind not in "iu":
+        raise ValueError(
+            f"doc_groups must be {n_docs} whole numbers, one a document, got {groups.dtype} of shape {groups.shape}"
+        )
+    if n_docs and (groups.min() < -1 or groups.max() >= n_topics):
+        raise ValueError(
+            f"doc_groups must be from -1 (unknown) to n_components - 1 = {n_topics - 1}, "
+            f"got {groups.min()} to {groups.max()}"
+        )
+    return np.ascontiguousarray(groups, dtype=np.int64)

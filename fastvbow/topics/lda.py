@@ -1,0 +1,277 @@
+"""Latent Dirichlet allocation by collapsed Gibbs sampling, as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from fastvbow.topics import checks, persistence
+from fastvbow.topics.inference import complete_documents, infer_theta, number_of_threads
+from fastvbow.topics.stream import TokenStream
+from fastvbow.topics.training import Chain, train
+
+__all__ = ["GibbsLDA"]
+
+
+class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Latent Dirichlet allocation, trained by the exact sequential collapsed Gibbs sampler.
+
+    Wherever a method takes `X`, it takes word counts (array-like or sparse matrix of shape (n_docs, n_words), whole
+    and non-negative), one `TokenStream`, or a list of `TokenStream`, the partitions of a corpus that is never
+    concatenated. The same seed gives the same bytes however the corpus is cut.
+
+    Parameters
+    ----------
+    n_components : int, default=20
+        Number of topics K, 1 to 65535.
+    doc_topic_prior : float or array-like of shape (K,), default=None
+        Dirichlet prior alpha of a document's topics, one for all or one a topic. None is ``1 / n_components``: together
+        as heavy as one token, so that short documents (an image with some fifty words) can be of one topic.
+    topic_word_prior : float, default=None
+        Symmetric Dirichlet prior eta of a topic's words. None is 0.05.
+    word_weights : array-like of shape (n_words,), default=None
+        How many tokens one token of each word counts for, to balance modalities; None is 1 for all. Rounded to
+        multiples of 1/64, which keeps float64 counts exact; 1/64 is the least. A weighted token is sampled by the
+        usual conditional with weighted counts (Wilson & Chew 2010), which is the exact posterior's only for weights 1.
+    max_iter : int, default=200
+        Sweeps over the corpus.
+    burn_in : int, default=None
+        Sweeps before the first sample is taken, below `max_iter`. None is half of `max_iter`.
+    thin : int, default=5
+        Every so many sweeps a sample is taken, counted backwards from the last sweep, which always is one.
+    transform_iter : int, default=100
+        Most iterations that `transform` spends on a document; about 10 to 20 are used.
+    init_fraction : float, default=0.9
+        Chance that a token of a document in a known group starts with that group as its topic.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the training chain.
+    n_jobs : int, default=None
+        Threads of `transform`, `perplexity` and `score`: None is 1, -1 all cores. Changes no result. Training is one
+        chain.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (K, n_words), float64
+        Counts of words in topics plus eta, averaged over the samples.
+    topic_word_ : ndarray of shape (K, n_words), float64
+        p(word | topic): the rows of `components_` made to sum to 1.
+    assignments_ : ndarray of shape (n_tokens,), or a list of them, uint8 (K <= 256) or uint16
+        Topic of every token after the last sweep, aligned with the tokens given: one array a partition for a list.
+        For counts, with the tokens of ``TokenStream.from_counts(X)``. Not saved.
+    doc_topic_prior_ : ndarray of shape (K,), float64
+    topic_word_prior_ : float
+    word_weights_ : ndarray of shape (n_words,), float64
+    log_likelihood_ : ndarray of shape (n_looks,), float64
+        log p(w, z) per token at every `thin`-th sweep, burn-in included; a plot of it shows convergence.
+    log_likelihood_sweeps_ : ndarray of shape (n_looks,), int64
+        The sweeps that `log_likelihood_` belongs to.
+    seed_ : int
+        The 64-bit seed drawn from `random_state`.
+    n_iter_ : int
+        Sweeps done.
+    n_features_in_ : int
+        Number of words.
+
+    References
+    ----------
+    T. L. Griffiths and M. Steyvers (2004), Finding scientific topics, PNAS 101: the sampler, eq. 5.
+    H. M. Wallach, I. Murray, R. Salakhutdinov and D. Mimno (2009), Evaluation methods for topic models: `perplexity`.
+    A. Asuncion, M. Welling, P. Smyth and Y. W. Teh (2009), On smoothing and inference for topic models: `transform`.
+    A. T. Wilson and P. A. Chew (2010), Term weighting schemes for latent Dirichlet allocation: `word_weights`.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 20,
+        *,
+        doc_topic_prior: Any = None,
+        topic_word_prior: float | None = None,
+        word_weights: Any = None,
+        max_iter: int = 200,
+        burn_in: int | None = None,
+        thin: int = 5,
+        transform_iter: int = 100,
+        init_fraction: float = 0.9,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.doc_topic_prior = doc_topic_prior
+        self.topic_word_prior = topic_word_prior
+        self.word_weights = word_weights
+        self.max_iter = max_iter
+        self.burn_in = burn_in
+        self.thin = thin
+        self.transform_iter = transform_iter
+        self.init_fraction = init_fraction
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(
+        self, X: Any, y: Any = None, *, doc_groups: Any = None, callback: Callable[[int, int], object] | None = None
+    ) -> GibbsLDA:
+        """Train on a corpus.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_docs, n_words), TokenStream, or list of TokenStream
+        y : ignored
+        doc_groups : array-like of shape (n_docs,), int, default=None
+            A topic for each document to start from, for instance a clustering of the images; -1 where unknown. Each
+            token takes it with the chance `init_fraction`, else (and in unknown documents) any topic at random.
+        callback : callable, default=None
+            Called as ``callback(sweep, max_iter)`` after each sweep, 1 to `max_iter`.
+
+        Returns
+        -------
+        self : GibbsLDA
+
+        Raises
+        ------
+        ValueError
+            Counts are negative, fractional or not finite, there is no token at all, or a parameter or `doc_groups`
+            is out of its range.
+        """
+        n_topics = checks.whole("n_components", self.n_components, 1, 65535)
+        max_iter = checks.whole("max_iter", self.max_iter, 1)
+        burn_in = max_iter // 2 if self.burn_in is None else checks.whole("burn_in", self.burn_in, 0, max_iter - 1)
+        thin = checks.whole("thin", self.thin, 1)
+        fraction = checks.share("init_fraction", self.init_fraction)
+        alpha = checks.positive_vector("doc_topic_prior", self.doc_topic_prior, n_topics, 1.0 / n_topics)
+        eta = checks.positive("topic_word_prior", 0.05 if self.topic_word_prior is None else self.topic_word_prior)
+        streams = self._streams(X, reset=True)
+        weights = checks.word_weights(self.word_weights, streams[0].n_words)
+        groups = checks.doc_groups(doc_groups, sum(stream.n_docs for stream in streams), n_topics)
+        if not any(stream.n_tokens for stream in streams):
+            raise ValueError("the corpus has no tokens: every document is empty")
+        seed = int(check_random_state(self.random_state).randint(0, 2**64, dtype=np.uint64))
+
+        chain = Chain.start(streams, alpha, eta, weights, seed, groups, fraction)
+        components, sweeps, history = train(chain, max_iter, burn_in, thin, callback)
+        self.components_ = components
+        self.topic_word_ = components / components.sum(axis=1, keepdims=True)
+        self.assignments_ = chain.z if isinstance(X, (list, tuple)) and _all_streams(X) else chain.z[0]
+        self.doc_topic_prior_ = alpha
+        self.topic_word_prior_ = eta
+        self.word_weights_ = weights
+        self.log_likelihood_ = np.array(history)
+        self.log_likelihood_sweeps_ = np.array(sweeps, dtype=np.int64)
+        self.seed_ = seed
+        self.n_iter_ = max_iter
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float64]:
+        """Topic proportions of documents, old or new, under the frozen topics.
+
+        The fixed point of collapsed variational inference (CVB0), from the prior, for each document by itself: the
+        result depends on nothing but the document's words (not on their order, its neighbours, or `n_jobs`).
+
+        Chosen over fold-in Gibbs sampling by trial: on planted models (K 20 and 100) its L1 distance from the
+        posterior mean of theta is .10-.12 against .12-.22 for 10 + 20 sweeps where documents are ambiguous, and within
+        .014 of theirs where they are clear, in a quarter to an eighteenth of the time and without noise.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_docs, n_words), TokenStream, or list of TokenStream
+
+        Returns
+        -------
+        theta : ndarray of shape (n_docs, K), float64
+            Rows sum to 1. An empty document gets the prior mean.
+
+        Raises
+        ------
+        ValueError
+            As `fit`, or the number of words is not the model's.
+        """
+        check_is_fitted(self)
+        return infer_theta(self._streams(X, reset=False), *self._frozen())
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> NDArray[np.float64]:
+        """Train, then `transform` the same documents.
+
+        Theta is that of the frozen model, so documents seen in training and later ones are treated alike.
+        """
+        return self.fit(X, y, **fit_params).transform(X)
+
+    def perplexity(self, X: Any) -> float:
+        """Held-out perplexity by document completion; lower is better, a uniform model has `n_words`.
+
+        Each document's topics are inferred from its tokens at even positions (0, 2, ...), and those at odd positions
+        are foretold: exp(-mean log sum_k theta_dk phi_kw). For counts, positions are those of
+        ``TokenStream.from_counts(X)``: words in column order, each repeated by its count. Held-out tokens count for one
+        each, whatever `word_weights` says.
+
+        Raises
+        ------
+        ValueError
+            As `transform`, or no document has two tokens.
+        """
+        return float(np.exp(-self.score(X)))
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log-likelihood of a held-out token, by the estimator of `perplexity`; higher is better."""
+        check_is_fitted(self)
+        log_likelihood, n_tokens = complete_documents(self._streams(X, reset=False), *self._frozen())
+        if n_tokens == 0:
+            raise ValueError("document completion needs a document of at least two tokens, and there is none")
+        return log_likelihood / n_tokens
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model to a folder, at once or not at all; `fastvbow.topics.persistence` specifies it."""
+        check_is_fitted(self)
+        persistence.save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> GibbsLDA:
+        """Read a model that `save` wrote. Executes no code.
+
+        Raises
+        ------
+        ProjectError
+            The folder is not such a model, or was written by a newer fastvbow.
+        StoreCorruptError
+            A file does not hold what the manifest says.
+        """
+        return persistence.load(cls(), Path(folder))
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.components_.shape[0])
+
+    def _frozen(self) -> tuple[Any, ...]:
+        phi = np.ascontiguousarray(self.topic_word_.T)
+        max_iter = checks.whole("transform_iter", self.transform_iter, 1)
+        return phi, self.doc_topic_prior_, self.word_weights_, max_iter, number_of_threads(self.n_jobs)
+
+    def _streams(self, X: Any, *, reset: bool) -> list[TokenStream]:
+        streams = [X] if isinstance(X, TokenStream) else list(X) if _all_streams(X) else None
+        if streams is None:
+            X = validate_data(self, X, accept_sparse="csr", reset=reset, ensure_non_negative=True)
+            return [TokenStream.from_checked_counts(X)]
+        n_words = {stream.n_words for stream in streams}
+        if len(n_words) > 1:
+            raise ValueError(f"the partitions have vocabularies of different sizes: {sorted(n_words)}")
+        if reset:
+            self.n_features_in_ = streams[0].n_words
+            self.__dict__.pop("feature_names_in_", None)
+        elif streams[0].n_words != self.n_features_in_:
+            raise ValueError(f"X has {streams[0].n_words} words, but the model was trained with {self.n_features_in_}")
+        return streams
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.positive_only = True
+        return tags
+
+
+def _all_streams(X: Any) -> bool:
+    return isinstance(X, (list, tuple)) and len(X) > 0 and all(isinstance(part, TokenStream) for part in X)

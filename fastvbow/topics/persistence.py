@@ -1,0 +1,208 @@
+"""A topic model on disk.
+
+Format ``fastvbow-lda``, version 1
+----------------------------------
+A model is a folder with two files. A writer MUST put the folder in place by a rename, complete and flushed.
+
+- ``manifest.json`` MUST hold ``format`` ("fastvbow-lda"), ``version`` (an integer; 1), ``parameters`` (the estimator's
+  constructor parameters that are numbers or null), ``seed`` (unsigned 64-bit), ``n_iter``, ``topic_word_prior``,
+  ``libraries`` (name to version, of what wrote it) and ``sha256`` (hex, of ``model.safetensors``). It MAY hold
+  ``feature_names`` (a list of strings, one a word, or null) and keys that a reader does not know, which it MUST ignore.
+- ``model.safetensors`` MUST hold, as float64, ``components`` (K, V), ``doc_topic_prior`` (K,), ``word_weights`` (V,)
+  and ``log_likelihood`` (n,), and as int64 ``log_likelihood_sweeps`` (n,). A constructor parameter that is an array
+  MUST stand here as ``parameter.NAME`` and MUST NOT stand in ``parameters``.
+- A reader MUST refuse a ``version`` above its own and MUST open every one below it. It MUST refuse a tensors file whose
+  checksum is another. It MUST NOT execute anything that it read.
+- The topics of the training tokens are not part of a model. A random generator given as ``random_state`` is written as
+  null; ``seed`` is what was drawn from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from fastvbow.errors import ProjectError, StoreCorruptError
+from fastvbow.project import replace_folder
+
+__all__ = ["load", "save"]
+
+FORMAT = "fastvbow-lda"
+VERSION = 1
+LIBRARIES = ("fastvbow", "numpy", "scipy", "scikit-learn", "safetensors")
+
+
+class Manifest(msgspec.Struct):
+    """What ``manifest.json`` holds."""
+
+    format: str
+    version: int
+    parameters: dict[str, int | float | None]
+    seed: int
+    n_iter: int
+    topic_word_prior: float
+    libraries: dict[str, str]
+    sha256: str
+    feature_names: list[str] | None = None
+
+
+def save(model: Any, folder: Path) -> None:
+    """Write a fitted `GibbsLDA`; a model that is there already is replaced, and kept if writing fails.
+
+    Raises
+    ------
+    ProjectError
+        The folder cannot be written, or holds something that is not a topic model.
+    """
+    if (
+        folder.exists()
+        and not (folder / "manifest.json").is_file()
+        and not (folder.is_dir() and not any(folder.iterdir()))
+    ):
+        raise ProjectError(f"{folder} exists and is not a topic model, so it is not replaced: choose another folder")
+    tensors = {
+        "components": model.components_,
+        "doc_topic_prior": model.doc_topic_prior_,
+        "word_weights": model.word_weights_,
+        "log_likelihood": model.log_likelihood_,
+        "log_likelihood_sweeps": model.log_likelihood_sweeps_,
+    }
+    parameters: dict[str, Any] = {}
+    for name, value in model.get_params().items():
+        if value is None or np.ndim(value) == 0:
+            value = value.item() if isinstance(value, np.generic) else value
+            parameters[name] = value if isinstance(value, (int, float)) else None
+        else:
+            tensors[f"parameter.{name}"] = np.asarray(value)
+    blob = save_tensors({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
+    names = getattr(model, "feature_names_in_", None)
+    manifest = Manifest(
+        format=FORMAT,
+        version=VERSION,
+        parameters=parameters,
+        seed=model.seed_,
+        n_iter=model.n_iter_,
+        topic_word_prior=model.topic_word_prior_,
+        libraries=_versions(),
+        sha256=hashlib.sha256(blob).hexdigest(),
+        feature_names=None if names is None else [str(name) for name in names],
+    )
+    try:
+        with replace_folder(folder) as temporary:
+            (temporary / "model.safetensors").write_bytes(blob)
+            (temporary / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+    except OSError as error:
+        raise ProjectError(f"cannot write the topic model {folder}: {error.strerror}: choose another folder") from error
+
+
+def load(model: Any, folder: Path) -> Any:
+    """Fill an unfitted `GibbsLDA` with what `folder` holds.
+
+    Raises
+    ------
+    ProjectError
+        The folder is not a topic model, or a newer fastvbow wrote it.
+    StoreCorruptError
+        A file does not hold what the manifest says.
+    """
+    manifest = _read_manifest(folder)
+    path = folder / "model.safetensors"
+    try:
+        blob = path.read_bytes()
+    except OSError as error:
+        raise StoreCorruptError(f"cannot read {path}: {error.strerror}: train the model again") from error
+    if (found := hashlib.sha256(blob).hexdigest()) != manifest.sha256:
+        raise StoreCorruptError(
+            f"{path} has SHA-256 {found}, its manifest says {manifest.sha256}: train the model again"
+        )
+    try:
+        tensors = load_tensors(blob)
+    except SafetensorError as error:
+        raise StoreCorruptError(f"{path} is not a safetensors file ({error}): train the model again") from error
+    _check_tensors(path, tensors, manifest)
+
+    arrays = {
+        name.removeprefix("parameter."): value for name, value in tensors.items() if name.startswith("parameter.")
+    }
+    try:
+        model.set_params(**manifest.parameters, **arrays)
+    except (ValueError, TypeError) as error:
+        raise StoreCorruptError(
+            f"{folder} holds a parameter that does not exist ({error}): train the model again"
+        ) from error
+    model.components_ = tensors["components"]
+    model.topic_word_ = model.components_ / model.components_.sum(axis=1, keepdims=True)
+    model.doc_topic_prior_ = tensors["doc_topic_prior"]
+    model.topic_word_prior_ = manifest.topic_word_prior
+    model.word_weights_ = tensors["word_weights"]
+    model.log_likelihood_ = tensors["log_likelihood"]
+    model.log_likelihood_sweeps_ = tensors["log_likelihood_sweeps"]
+    model.seed_ = manifest.seed
+    model.n_iter_ = manifest.n_iter
+    model.n_features_in_ = model.components_.shape[1]
+    if manifest.feature_names is not None:
+        model.feature_names_in_ = np.array(manifest.feature_names, dtype=object)
+    return model
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / "manifest.json"
+    try:
+        head = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise ProjectError(f"{folder} is not a topic model (cannot read {path}: {error.strerror})") from error
+    except msgspec.DecodeError as error:
+        raise StoreCorruptError(f"{path} is not valid JSON ({error}): train the model again") from error
+    version = head.get("version")
+    if head.get("format") != FORMAT or not isinstance(version, int):
+        raise ProjectError(f"{path} does not describe a topic model (format {head.get('format')!r}, wanted {FORMAT!r})")
+    if version > VERSION:
+        raise ProjectError(
+            f"{folder} has {FORMAT} version {version}; this fastvbow reads up to version {VERSION}: upgrade fastvbow"
+        )
+    try:
+        return msgspec.convert(head, Manifest)
+    except msgspec.ValidationError as error:
+        raise StoreCorruptError(f"{path}: {error}: train the model again") from error
+
+
+def _check_tensors(path: Path, tensors: dict[str, np.ndarray], manifest: Manifest) -> None:
+    shape = tensors["components"].shape if "components" in tensors else ()
+    n_topics, n_words = shape if len(shape) == 2 else (0, 0)
+    n_looks = tensors["log_likelihood"].size if "log_likelihood" in tensors else 0
+    wanted = {
+        "components": ((n_topics, n_words), np.float64),
+        "doc_topic_prior": ((n_topics,), np.float64),
+        "word_weights": ((n_words,), np.float64),
+        "log_likelihood": ((n_looks,), np.float64),
+        "log_likelihood_sweeps": ((n_looks,), np.int64),
+    }
+    for name, (shape, dtype) in wanted.items():
+        tensor = tensors.get(name)
+        if tensor is None or tensor.shape != shape or tensor.dtype != dtype or tensor.size == 0:
+            found = "nothing" if tensor is None else f"{tensor.dtype} of shape {tensor.shape}"
+            raise StoreCorruptError(
+                f"{path}: tensor {name!r} should be {np.dtype(dtype)} of shape {shape}, found {found}"
+            )
+        if name != "log_likelihood" and not (np.isfinite(tensor).all() and (tensor > 0).all()):
+            raise StoreCorruptError(f"{path}: tensor {name!r} holds values that are not positive")
+    if manifest.feature_names is not None and len(manifest.feature_names) != n_words:
+        raise StoreCorruptError(f"{path} has {n_words} words, its manifest names {len(manifest.feature_names)}")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found

@@ -1,0 +1,1 @@
+"""From local features to visual words."""

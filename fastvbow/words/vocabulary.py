@@ -1,0 +1,224 @@
+"""The visual vocabulary: one codebook a modality, numbered through as one list of words (Sivic & Zisserman 2003).
+
+Format ``fastvbow-vocabulary``, version 1: a folder with ``manifest.json`` (``format``, ``version``, ``codebooks``: name
+and number of words in order, ``normalised``: whether vectors are brought to unit length, ``sha256`` of the tensors) and
+``vocabulary.safetensors`` with ``NAME.centers`` (words, p) float32 and, where the modality is projected, ``NAME.mean``
+(d,) and
+``NAME.components`` (p, d) float32. A reader MUST refuse a greater version and tensors whose checksum differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from sklearn.decomposition import PCA
+
+from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
+from fastvbow.words.kmeans import MiniBatchKMeans, nearest_centers
+
+__all__ = ["Codebook", "Vocabulary", "share_words", "train_codebook"]
+
+FORMAT = "fastvbow-vocabulary"
+VERSION = 1
+PCA_DIMENSIONS = 64
+"""CNN vectors are projected to so many dimensions before they are clustered: fewer lose classes, more only noise."""
+LLOYD_PASSES = 5
+"""Full passes after the mini-batches: .8 % less inertia on SIFT than without, that of ten passes of Lloyd alone."""
+_BLOCK = 8192
+
+
+def share_words(words: int, modalities: Sequence[str]) -> dict[str, int]:
+    """Split a number of words evenly over the modalities; the first take what is left over.
+
+    Raises
+    ------
+    UsageError
+        There are fewer words than modalities.
+    """
+    if words < len(modalities):
+        raise UsageError(
+            f"--words {words} cannot be split over {', '.join(modalities)}: pass at least {len(modalities)}"
+        )
+    share, rest = divmod(words, len(modalities))
+    return {name: share + (i < rest) for i, name in enumerate(modalities)}
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """The words of one modality.
+
+    Attributes
+    ----------
+    centers : ndarray of shape (n_words, p), float32
+    mean : ndarray of shape (d,), float32, or None
+    components : ndarray of shape (p, d), float32, or None
+        None: descriptors are compared as they are (p = d).
+    """
+
+    centers: NDArray[np.float32]
+    mean: NDArray[np.float32] | None = None
+    components: NDArray[np.float32] | None = None
+
+    @property
+    def n_words(self) -> int:
+        """How many words there are."""
+        return len(self.centers)
+
+    def project(self, descriptors: NDArray[Any]) -> NDArray[Any]:
+        """Descriptors in the space of the centers: unchanged, or unit length, PCA, unit length again.
+
+        Parameters
+        ----------
+        descriptors : ndarray of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, p)
+        """
+        if self.components is None or self.mean is None:
+            return descriptors
+        out = np.empty((len(descriptors), len(self.components)), dtype=np.float32)
+        for start in range(0, len(descriptors), _BLOCK):
+            block = _unit(descriptors[start : start + _BLOCK].astype(np.float32))
+            out[start : start + _BLOCK] = _unit(np.asarray((block - self.mean) @ self.components.T, dtype=np.float32))
+        return out
+
+    def nearest(self, projected: NDArray[Any], *, n_jobs: int | None = None) -> NDArray[np.int32]:
+        """The nearest word of each projected descriptor, (n,)."""
+        if not len(projected):
+            return np.zeros(0, np.int32)
+        return nearest_centers(projected, self.centers, n_jobs=n_jobs)[0]
+
+
+def train_codebook(
+    sample: NDArray[Any], n_words: int, *, project: bool, seed: int, n_jobs: int | None = None
+) -> Codebook:
+    """Learn the words of one modality.
+
+    Parameters
+    ----------
+    sample : ndarray of shape (n, d)
+        Training descriptors.
+    n_words : int
+        Words wanted; where there are fewer descriptors, each becomes a word.
+    project : bool
+        Whether to compare unit vectors in their first principal components (CNN) or descriptors as they are (RootSIFT).
+    seed : int
+    n_jobs : int, optional
+    """
+    mean = components = None
+    if project:
+        vectors = _unit(sample.astype(np.float32))
+        pca = PCA(min(PCA_DIMENSIONS, *vectors.shape), svd_solver="full" if len(vectors) < 2000 else "covariance_eigh")
+        pca.fit(vectors)
+        mean, components = pca.mean_.astype(np.float32), np.ascontiguousarray(pca.components_, dtype=np.float32)
+    codebook = Codebook(np.zeros((0, 0), np.float32), mean, components)
+    projected = codebook.project(sample)
+    model = MiniBatchKMeans(
+        min(n_words, len(projected)), lloyd_iter=LLOYD_PASSES, random_state=seed, n_jobs=n_jobs
+    ).fit(projected)
+    return Codebook(np.ascontiguousarray(model.cluster_centers_, dtype=np.float32), mean, components)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Codebooks in a fixed order, their words numbered through.
+
+    Attributes
+    ----------
+    codebooks : dict of str to Codebook
+    """
+
+    codebooks: Mapping[str, Codebook]
+
+    @property
+    def n_words(self) -> int:
+        """Words in all."""
+        return sum(book.n_words for book in self.codebooks.values())
+
+    @property
+    def first_word(self) -> dict[str, int]:
+        """The number at which each modality's words begin."""
+        first, at = {}, 0
+        for name, book in self.codebooks.items():
+            first[name] = at
+            at += book.n_words
+        return first
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger[Any]]:
+        """The type of a word's number on disk."""
+        return np.uint16 if self.n_words <= 1 << 16 else np.uint32
+
+    def per_word(self, values: Mapping[str, float]) -> NDArray[np.float64]:
+        """A value for each modality, repeated for each of its words: (n_words,)."""
+        return np.concatenate(
+            [np.full(book.n_words, values[name], np.float64) for name, book in self.codebooks.items()]
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the two files into an existing folder."""
+        tensors = {}
+        for name, book in self.codebooks.items():
+            tensors[f"{name}.centers"] = book.centers
+            if book.components is not None and book.mean is not None:
+                tensors[f"{name}.mean"], tensors[f"{name}.components"] = book.mean, book.components
+        save_file(tensors, folder / "vocabulary.safetensors")
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "codebooks": [{"name": name, "words": book.n_words} for name, book in self.codebooks.items()],
+            "sha256": hashlib.sha256((folder / "vocabulary.safetensors").read_bytes()).hexdigest(),
+        }
+        (folder / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+
+    @classmethod
+    def load(cls, folder: Path) -> Vocabulary:
+        """Read a vocabulary.
+
+        Raises
+        ------
+        ProjectError, StoreCorruptError
+            A newer version, or files that do not fit one another.
+        """
+        tensors_path = folder / "vocabulary.safetensors"
+        try:
+            manifest = msgspec.json.decode((folder / "manifest.json").read_bytes())
+            if manifest["format"] != FORMAT:
+                raise StoreCorruptError(f"{folder} is no vocabulary (format {manifest['format']!r})")
+            if manifest["version"] > VERSION:
+                raise ProjectError(
+                    f"{folder} has vocabulary format {manifest['version']}, this fastvbow reads {VERSION}: upgrade it"
+                )
+            if hashlib.sha256(tensors_path.read_bytes()).hexdigest() != manifest["sha256"]:
+                raise StoreCorruptError(
+                    f"{tensors_path} has changed since it was written: "
+                    f"delete {folder} and run 'fastvbow vocabulary' again"
+                )
+            tensors = load_file(tensors_path)
+            names = [entry["name"] for entry in manifest["codebooks"]]
+            return cls(
+                {
+                    n: Codebook(tensors[f"{n}.centers"], tensors.get(f"{n}.mean"), tensors.get(f"{n}.components"))
+                    for n in names
+                }
+            )
+        except (OSError, KeyError, TypeError, msgspec.DecodeError, SafetensorError) as error:
+            raise StoreCorruptError(
+                f"cannot read the vocabulary {folder}: {error!r}: delete it and run 'fastvbow vocabulary' again"
+            ) from None
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows at unit length; a zero row stays zero."""
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, norm, out=np.zeros_like(vectors), where=norm > 0)

@@ -1,0 +1,120 @@
+"""The image table on disk, and the ids."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastvbow.errors import StoreCorruptError
+from fastvbow.images.table import ImageTable, image_id_of, readable
+
+RAW = [b"a.jpg", "Grüße 猫/🐈.jpg".encode(), b"latin-\xe9\xff.jpg", b"two\nlines.jpg"]
+
+
+def table(**changes):
+    return ImageTable.from_paths(
+        **{"root": b"/photos", "raw_paths": RAW, "sizes": [1, 2, -1, 0], "mtimes": [5, 6, -1, 2**60]} | changes
+    )
+
+
+def test_an_id_is_the_hash_of_the_path():
+    assert image_id_of(b"a/b.jpg") == hashlib.blake2b(b"a/b.jpg", digest_size=10).hexdigest()
+    assert len(image_id_of(b"")) == 20
+
+
+@given(st.lists(st.binary(max_size=30), unique=True, max_size=30))
+def test_ids_are_unique_and_names_can_always_be_printed(paths):
+    assert len({image_id_of(path) for path in paths}) == len(paths)
+    for path in paths:
+        readable(path).encode("utf-8")
+
+
+def test_readable():
+    assert [readable(raw) for raw in RAW] == ["a.jpg", "Grüße 猫/🐈.jpg", "latin-\\xe9\\xff.jpg", "two\nlines.jpg"]
+
+
+def test_paths_are_the_file_systems_own_bytes():
+    found = table()
+    assert bytes(found.path(2)) == b"/photos/latin-\xe9\xff.jpg"
+    assert found.path(0) == Path("/photos/a.jpg")
+
+
+def test_what_was_written_is_read(tmp_path):
+    table().write(tmp_path / "images.parquet")
+    back = ImageTable.read(tmp_path / "images.parquet", Path("/moved"))
+    assert back.root == b"/moved"
+    assert (back.raw_paths, back.names, back.image_ids) == (RAW, table().names, table().image_ids)
+    assert back.sizes.tolist() == [1, 2, -1, 0]
+    assert back.mtimes.tolist() == [5, 6, -1, 2**60]
+    assert back.fingerprint() == table().fingerprint()
+
+
+def test_the_same_table_gives_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        table().write(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"raw_paths": [b"b.jpg", *RAW[1:]]},
+        {"sizes": [3, 2, -1, 0]},
+        {"mtimes": [4, 6, -1, 2**60]},
+        {"raw_paths": [RAW[1], RAW[0], *RAW[2:]]},
+        {"raw_paths": RAW[:3], "sizes": [1, 2, -1], "mtimes": [5, 6, -1]},
+    ],
+)
+def test_the_fingerprint_changes_with_any_file(changes):
+    assert table(**changes).fingerprint() != table().fingerprint()
+
+
+def test_the_fingerprint_leaves_the_place_out():
+    assert table(root=b"/elsewhere").fingerprint() == table().fingerprint()
+    assert dataclasses.replace(table(), n_others=7).fingerprint() == table().fingerprint()
+
+
+def test_the_fingerprint_of_a_run():
+    assert table(sizes=[9, 2, -1, 0]).fingerprint(1, 4) == table().fingerprint(1, 4)
+    assert table().fingerprint(0, 2) != table().fingerprint(0, 3)
+    # Where one path ends and the next begins counts.
+    two = ImageTable.from_paths(b"/", [b"ab", b"c"], [1, 1], [1, 1])
+    for raw in (b"ab0 1 1 c", b"ab1 1 1 c"):
+        assert ImageTable.from_paths(b"/", [raw], [1], [1]).fingerprint() != two.fingerprint()
+
+
+def test_damaged_tables_are_refused_by_name(tmp_path):
+    path = tmp_path / "images.parquet"
+    table().write(path)
+    good = path.read_bytes()
+    for length in (0, 3, 50, len(good) // 2, len(good) - 1):
+        path.write_bytes(good[:length])
+        with pytest.raises(StoreCorruptError, match=r"images\.parquet.*fastvbow extract"):
+            ImageTable.read(path, tmp_path)
+    for at in range(4, len(good), 3):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0x80]) + good[at + 1 :])
+        try:
+            ImageTable.read(path, tmp_path)
+        except StoreCorruptError as error:
+            assert str(path) in str(error)
+
+
+def test_missing_and_foreign_tables_are_refused(tmp_path):
+    with pytest.raises(StoreCorruptError, match=r"none\.parquet"):
+        ImageTable.read(tmp_path / "none.parquet", tmp_path)
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(StoreCorruptError, match=r"other\.parquet"):
+        ImageTable.read(tmp_path / "other.parquet", tmp_path)
+    good = {"image_id": ["0"], "path": ["a"], "raw_path": [b"a"], "size": [1], "mtime_ns": [1]}
+    pq.write_table(pa.table(good), tmp_path / "types.parquet")
+    assert len(ImageTable.read(tmp_path / "types.parquet", tmp_path)) == 1
+    gap = pa.array([None], pa.binary())
+    for bad in ({"raw_path": ["a"]}, {"size": [1.5]}, {"raw_path": gap}, {"size": pa.array([None], pa.int64())}):
+        pq.write_table(pa.table(good | bad), tmp_path / "types.parquet")
+        with pytest.raises(StoreCorruptError, match=r"types\.parquet"):
+            ImageTable.read(tmp_path / "types.parquet", tmp_path)

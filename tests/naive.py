@@ -1,0 +1,146 @@
+"""Slow twins: what each compiled kernel computes, in plain NumPy and Python. The tests compare the two.
+
+First the K-Means kernels of ``fastvbow/words/_kmeans_kernels.py``, in float64 and with the whole distance matrix; then
+the Gibbs kernels of ``src_ext/_gibbs.pyx``, with the same random numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from scipy.special import gammaln
+
+
+def squared_distances(X, centers):
+    X, centers = np.asarray(X, np.float64), np.asarray(centers, np.float64)
+    return np.array([[np.sum((x - c) ** 2) for c in centers] for x in X]).reshape(len(X), len(centers))
+
+
+def nearest_centers(X, centers):
+    D = squared_distances(X, centers)
+    labels = D.argmin(axis=1)
+    return labels, D[np.arange(len(X)), labels]
+
+
+def center_sums(X, labels, weights, n_clusters):
+    sums, counts = np.zeros((n_clusters, X.shape[1])), np.zeros(n_clusters)
+    for x, label, w in zip(np.asarray(X, np.float64), labels, weights, strict=True):
+        sums[label] += w * x
+        counts[label] += w
+    return sums, counts
+
+
+def mini_batch_step(batch, weights, centers, counts):
+    """Sculley (2010), algorithm 1, row by row: the centre moves by w / count towards each of its rows."""
+    labels, _ = nearest_centers(batch, centers)
+    centers, counts = np.array(centers, np.float64), counts.copy()
+    for x, w, label in zip(np.asarray(batch, np.float64), weights, labels, strict=True):
+        counts[label] += w
+        centers[label] += w / counts[label] * (x - centers[label])
+    return centers, counts
+
+
+MASK = 2**64 - 1
+GAMMA = 0x9E3779B97F4A7C15
+
+
+def mix(x):
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
+    return x ^ (x >> 31)
+
+
+def document_key(seed, sweep, document):
+    key = mix((seed + GAMMA) & MASK)
+    key = mix((key + GAMMA * (sweep + 1)) & MASK)
+    return mix((key + GAMMA * (document + 1)) & MASK)
+
+
+def uniform(key, position):
+    return (mix((key + GAMMA * (position + 1)) & MASK) >> 11) * 2.0**-53
+
+
+def initialise(documents, groups, fraction, K, seed):
+    z = []
+    for d, words in enumerate(documents):
+        key = document_key(seed, 0, d)
+        z.append([])
+        for position in range(len(words)):
+            u = uniform(key, position)
+            if groups is not None and groups[d] >= 0:
+                if u < fraction:
+                    z[-1].append(int(groups[d]))
+                    continue
+                u = (u - fraction) / (1 - fraction)
+            z[-1].append(min(int(u * K), K - 1))
+    return z
+
+
+def count(documents, z, weights, V, K):
+    nzw, ndz = np.zeros((V, K)), np.zeros((len(documents), K))
+    for d, words in enumerate(documents):
+        for w, k in zip(words, z[d], strict=True):
+            nzw[w, k] += weights[w]
+            ndz[d, k] += weights[w]
+    return nzw, ndz
+
+
+def sweep(documents, z, weights, alpha, eta, seed, number, nzw, ndz):
+    """Change z, nzw and ndz in place."""
+    V, K = nzw.shape
+    nz = nzw.sum(axis=0)
+    for d, words in enumerate(documents):
+        key = document_key(seed, number, d)
+        for i, w in enumerate(words):
+            c, k = weights[w], z[d][i]
+            ndz[d, k] -= c
+            nzw[w, k] -= c
+            nz[k] -= c
+            cumulated = np.cumsum((ndz[d] + alpha) * (nzw[w] + eta) * (1 / (nz + eta * V)))
+            k = min(int(np.searchsorted(cumulated, uniform(key, i) * cumulated[-1], side="right")), K - 1)
+            ndz[d, k] += c
+            nzw[w, k] += c
+            nz[k] += c
+            z[d][i] = k
+
+
+def log_joint(documents, z, weights, alpha, eta, V):
+    """log p(w, z) per token, every cell of every table."""
+    nzw, ndz = count(documents, z, weights, V, len(alpha))
+    value = np.sum(gammaln(V * eta) - gammaln(nzw.sum(axis=0) + V * eta))
+    value += np.sum(gammaln(nzw + eta) - gammaln(eta))
+    value += np.sum(gammaln(alpha.sum()) - gammaln(ndz.sum(axis=1) + alpha.sum()))
+    value += np.sum(gammaln(ndz + alpha) - gammaln(alpha))
+    return value / nzw.sum()
+
+
+def posterior(documents, alpha, eta, V):
+    """Every assignment of all tokens and its probability under the collapsed posterior."""
+    lengths = [len(words) for words in documents]
+    flat = list(itertools.product(range(len(alpha)), repeat=sum(lengths)))
+    cuts = np.cumsum(lengths)[:-1]
+    logs = [sum(lengths) * log_joint(documents, np.split(np.array(z), cuts), np.ones(V), alpha, eta, V) for z in flat]
+    p = np.exp(np.array(logs) - np.max(logs))
+    return flat, p / p.sum()
+
+
+def infer(words, weights, alpha, phi, max_iter, tol):
+    """CVB0 for one document; phi of shape (V, K)."""
+    if len(words) == 0:
+        return alpha / alpha.sum()
+    bag, counts = np.unique(words, return_counts=True)
+    mass = counts * weights[bag]
+    gamma = alpha * phi[bag]
+    gamma /= gamma.sum(axis=1, keepdims=True)
+    ndz = mass @ gamma
+    for _ in range(max_iter):
+        before = ndz.copy()
+        for j, w in enumerate(bag):
+            new = (ndz - weights[w] * gamma[j] + alpha) * phi[w]
+            new /= new.sum()
+            ndz += mass[j] * (new - gamma[j])
+            gamma[j] = new
+        if np.abs(ndz - before).sum() <= tol * mass.sum():
+            break
+    return (ndz + alpha) / (ndz + alpha).sum()

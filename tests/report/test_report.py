@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import os
+import urllib.parse
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report.sample import HOSTILE, content, page_of, photograph
+
+from fastvbow.errors import ImageError, UsageError
+from fastvbow.report import build, wording
+from fastvbow.report.build import build_report
+from fastvbow.report.content import Skipped
+
+
+def test_counts_and_sections(tmp_path: Path) -> None:
+    made = content(
+        skipped=[Skipped("b.txt", "not an image"), Skipped("a.txt", "not an image"), Skipped("c.jpg", "empty file")],
+        labels=["coast" if i % 3 else None for i in range(60)],
+        metrics={"accuracy": 0.87124},
+        topic_names={2: "By the sea"},
+    )
+    page = page_of(made, tmp_path / "report", per_topic=6, n_uncertain=5)
+    for piece in ("63 photographs", "60 grouped", "3 skipped", "4 of 4 topics in use", "0.871 accuracy"):
+        number, words = piece.split(" ", 1)
+        assert f"<dt>{words}</dt><dd>{number}</dd>" in page.source
+    assert "1 min 14 s" in page.words and "not an image 2" in page.words and "By the sea" in page.words
+    sizes = np.bincount(made.topic, minlength=4)
+    for topic, size in enumerate(sizes):
+        assert f'id="topic-{topic}"' in page.source
+        assert f"{size} photographs · {100 * size / 60:.1f} % of all" in page.words
+    order = [int(a["id"].split("-")[1]) for a in page.all("section") if str(a["id"]).startswith("topic-")]
+    assert order == sorted(range(4), key=lambda t: (-sizes[t], t))
+    assert len(page.originals()) == sum(min(size, 6 + 4) for size in sizes) + 5
+    assert len(page.thumbs()) <= 4 * (6 + 4) + 5
+
+
+@pytest.mark.parametrize("hidden", [None, "missing", "unreadable"])
+def test_hostile_names(tmp_path: Path, hidden: str | None) -> None:
+    folder = tmp_path / "the 'source' 100% #1"
+    folder.mkdir()
+    paths = [folder / name for name in HOSTILE]
+    for path in paths:
+        path.write_bytes(b"original")
+    n = len(paths)
+
+    def read(i: int) -> np.ndarray | None:
+        if hidden == "unreadable":
+            raise ImageError("truncated")
+        return None if hidden else photograph(i)
+
+    made = content(
+        n,
+        2,
+        title=HOSTILE[0],
+        source=HOSTILE[4],
+        ids=HOSTILE,
+        names=HOSTILE,
+        labels=HOSTILE,
+        topic=np.arange(n) % 2,
+        topic_names={0: HOSTILE[0] + HOSTILE[4], 1: HOSTILE[1]},
+        locate=paths.__getitem__,
+        read_photograph=read,
+        skipped=[Skipped(name, name) for name in HOSTILE],
+        parameters=dict(zip(HOSTILE, HOSTILE, strict=True)),
+        seconds=dict.fromkeys(HOSTILE, 1.0),
+        metrics=dict.fromkeys(HOSTILE, 0.5),
+        version=HOSTILE[0],
+    )
+    page = page_of(made, tmp_path / "report")
+    assert "<script" not in page.source and "\u202e" not in page.source and r"\u202egpj.exe" in page.source
+    assert r"two\nlines.jpg" in page.words and r"latin-\udce9\udcff.jpg" in page.words and "{{ 7 * 7 }}" in page.words
+    if hidden:
+        assert not page.originals() and not page.all("img")
+        assert len([a for a in page.all("span") if a.get("class") == "gone"]) >= 2 * n
+    else:
+        found = {os.fsdecode(urllib.parse.unquote_to_bytes(href.removeprefix("file://"))) for href in page.originals()}
+        assert found == {str(path) for path in paths}
+        assert all(Path(path).read_bytes() == b"original" for path in found)
+        assert all(href.isascii() and not set(href) & set("\"'<> \n#?") for href in page.originals())
+        assert {img["alt"] for img in page.all("img")} == {"", *map(wording.printable, HOSTILE)}
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    names = ["lone \ud800.jpg", "nul \0.jpg"]
+    made = content(2, 1, ids=names, names=names, locate=lambda i: Path("/x", names[i]))
+    page = page_of(made, tmp_path / "report")
+    assert r"lone \ud800.jpg" in page.words and r"nul \x00.jpg" in page.words
+
+
+def test_some_vanished(tmp_path: Path) -> None:
+    def read(i: int) -> np.ndarray | None:
+        if i % 3 == 0:
+            raise FileNotFoundError(i)
+        return None if i % 3 == 1 else photograph(i)
+
+    page = page_of(content(read_photograph=read), tmp_path / "report", per_topic=3)
+    gone = [a for a in page.all("span") if a.get("class") == "gone"]
+    assert gone and all(str(a["aria-label"]).endswith("can no longer be read") for a in gone)
+    assert all(int(src[7:-5]) % 3 == 2 for src in page.thumbs()) and page.thumbs()
+
+
+def test_originals_without_a_file(tmp_path: Path) -> None:
+    page = page_of(content(locate=lambda i: None), tmp_path / "report")
+    assert not page.originals() and page.thumbs()
+
+
+def test_nothing_skipped_no_labels(tmp_path: Path) -> None:
+    page = page_of(content(), tmp_path / "report")
+    assert "None: every file could be read." in page.words
+    assert "Agreement with the labels" not in page.words and 'class="labels"' not in page.source
+
+
+def test_one_topic(tmp_path: Path) -> None:
+    page = page_of(content(10, 1, probability=np.ones(10), entropy=np.zeros(10)), tmp_path / "report")
+    assert 'id="uncertain"' not in page.source  # there is no doubt to show
+    assert "10 photographs · 100.0\u00a0% of all" in page.source and "Least certain" not in page.words
+
+
+@pytest.mark.parametrize(
+    ("topics", "line"),
+    [([0, 1, 2], "Topic 3 is empty"), ([1], "Topics 0, 2, 3 are empty"), ([3], "Topics 0–2 are empty")],
+)
+def test_empty_topics(tmp_path: Path, topics: list[int], line: str) -> None:
+    page = page_of(content(topic=np.resize(topics, 60)), tmp_path / "report")
+    assert line in page.words
+    assert sum(str(a["id"]).startswith("topic-") for a in page.all("section")) == len(topics)
+
+
+def test_without_a_topic(tmp_path: Path) -> None:
+    topic = np.zeros(60, dtype=np.int32)
+    topic[:40] = -1
+    nan = np.where(topic < 0, np.nan, 0.5)
+    page = page_of(content(topic=topic, probability=nan, entropy=nan), tmp_path / "report", n_uncertain=6)
+    assert "<dt>grouped</dt><dd>20</dd>" in page.source and "<dt>without a topic</dt><dd>40</dd>" in page.source
+    assert "In 40 photographs nothing was found" in page.words and "6 photographs of them" not in page.words
+    assert "20 photographs · 100.0\u00a0% of all · mean probability 0.50" in page.source
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3])
+def test_few_photographs(tmp_path: Path, n: int) -> None:
+    page = page_of(content(n, 2), tmp_path / "report")
+    assert ("No photograph was grouped." in page.words) == (n == 0)
+    assert len(page.thumbs()) == n
+
+
+def test_all_without_a_topic(tmp_path: Path) -> None:
+    page = page_of(content(topic=np.full(60, -1)), tmp_path / "report")
+    assert "No photograph was grouped." in page.words and "Topics 0–3 are empty" in page.words
+
+
+def test_many_skipped_are_bounded(tmp_path: Path) -> None:
+    skipped = [Skipped(f"{i:04d}.jpg", "broken" if i % 4 else "empty file") for i in range(1000)]
+    page = page_of(content(skipped=skipped), tmp_path / "report")
+    assert page.source.count('<li dir="auto">') == build.MAX_SKIPPED
+    assert "broken 750" in page.words and "empty file 250" in page.words
+    assert "and 250 more in skipped.parquet" in page.words
+
+
+def test_other_labels_are_marked(tmp_path: Path) -> None:
+    labels = ["coast"] * 60
+    labels[7] = "kitchen"
+    page = page_of(content(60, 1, labels=labels), tmp_path / "report", per_topic=60, n_uncertain=0)
+    assert page.source.count('<span class="other" dir="auto">kitchen</span>') == 1
+    assert '<span class="other" dir="auto">coast</span>' not in page.source
+    assert "coast\u00a059 · kitchen\u00a01" in page.text
+
+
+def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        build_report(content(labels=["x"] * 60), tmp_path / name)
+    first = {path.relative_to(tmp_path / "a"): path.read_bytes() for path in (tmp_path / "a").rglob("*.*")}
+    second = {path.relative_to(tmp_path / "b"): path.read_bytes() for path in (tmp_path / "b").rglob("*.*")}
+    assert first == second and len(first) > 30
+
+
+def test_it_replaces_the_old_report_or_leaves_it(tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    build_report(content(), folder)
+    old = (folder / "index.html").read_bytes()
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_report(content(title="another"), folder, progress=interrupt)
+    assert (folder / "index.html").read_bytes() == old and [p.name for p in tmp_path.iterdir()] == ["report"]
+    seen: list[tuple[int, int]] = []
+    build_report(content(10), folder, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(i, 10) for i in range(1, 11)]
+    assert len(list((folder / "thumbs").iterdir())) == 10 and [p.name for p in tmp_path.iterdir()] == ["report"]
+
+
+def test_a_photograph_is_read_once_and_only_if_shown(tmp_path: Path) -> None:
+    reads: Counter[int] = Counter()
+
+    def read(i: int) -> np.ndarray:
+        reads[i] += 1
+        return photograph(i)
+
+    page_of(content(2000, 3, read_photograph=read), tmp_path / "report", per_topic=5, n_uncertain=5)
+    assert max(reads.values()) == 1 and 3 * 9 <= len(reads) <= 3 * 9 + 5
+
+
+def test_misuse_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ids 60.*topic 59"):
+        content(topic=np.zeros(59, dtype=int))
+    with pytest.raises(UsageError, match=r"from 0 to 4.*-1 \(none\) to 3"):
+        content(topic=np.resize([0, 4], 60))
+    with pytest.raises(UsageError, match="per_topic=0"):
+        build_report(content(), tmp_path / "report", per_topic=0)
+    with pytest.raises(UsageError, match=r"shape \(5, 5\)"):
+        build_report(content(read_photograph=lambda i: np.zeros((5, 5), np.uint8)), tmp_path / "report")
+    assert not list(tmp_path.iterdir())

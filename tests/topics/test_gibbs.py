@@ -1,0 +1,98 @@
+import naive
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+from topics.planted import stream_of
+
+from fastvbow.topics.training import Chain
+
+SEED = 0xDEADBEEFCAFEF00D
+
+
+def corpus(rng, lengths, V):
+    return [list(rng.integers(0, V, n)) for n in lengths]
+
+
+CASES = {
+    "plain": {"lengths": [7, 30, 12], "V": 9, "K": 4},
+    "empty documents": {"lengths": [0, 9, 0, 0, 14, 0], "V": 9, "K": 4},
+    "one document": {"lengths": [25], "V": 6, "K": 3},
+    "one topic": {"lengths": [5, 8], "V": 6, "K": 1},
+    "more topics than tokens": {"lengths": [2, 3], "V": 6, "K": 90},
+    "uint16 topics": {"lengths": [40, 20], "V": 6, "K": 300},
+    "asymmetric prior": {"lengths": [20, 30], "V": 9, "K": 4, "alpha": np.array([0.1, 3.0, 0.5, 1e-6])},
+    "weights": {"lengths": [20, 0, 30], "V": 9, "K": 4, "weights": np.arange(1, 10) * 37 / 64},
+    "groups": {"lengths": [20, 5, 30], "V": 9, "K": 4, "groups": np.array([3, -1, 0])},
+}
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize("name", CASES)
+def test_kernel_equals_its_twin(name, dtype):
+    case = CASES[name]
+    K, V = case["K"], case["V"]
+    documents = corpus(np.random.default_rng(3), case["lengths"], V)
+    alpha, weights = case.get("alpha", np.full(K, 0.3)), case.get("weights", np.ones(V))
+    groups = case.get("groups")
+    chain = Chain.start([stream_of(documents, V, dtype)], alpha, 0.05, weights, SEED, groups, 0.6)
+    z = naive.initialise(documents, groups, 0.6, K, SEED)
+    np.testing.assert_array_equal(chain.z[0], np.concatenate(z))
+    nzw, ndz = naive.count(documents, z, weights, V, K)
+    for number in range(1, 6):
+        chain.sweep(number)
+        naive.sweep(documents, z, weights, alpha, 0.05, SEED, number, nzw, ndz)
+        np.testing.assert_array_equal(chain.z[0], np.concatenate(z))
+        np.testing.assert_array_equal(chain.nzw, nzw)
+        np.testing.assert_allclose(
+            chain.log_likelihood(), naive.log_joint(documents, z, weights, alpha, 0.05, V), rtol=1e-12
+        )
+    assert chain.z[0].dtype == (np.uint8 if K <= 256 else np.uint16)
+
+
+def test_generator_is_splitmix64():
+    # the reference outputs for seed 1234567 (Vigna's splitmix64.c)
+    outputs = [naive.mix((1234567 + naive.GAMMA * i) & naive.MASK) for i in range(1, 4)]
+    assert outputs == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_read_only_memory_map(tmp_path):
+    documents = corpus(np.random.default_rng(4), [30, 20], 8)
+    plain = stream_of(documents, 8)
+    np.save(tmp_path / "words.npy", plain.words)
+    mapped = type(plain)(np.load(tmp_path / "words.npy", mmap_mode="r"), plain.offsets, 8)
+    assert not mapped.words.flags.writeable
+    chains = [Chain.start([s], np.full(3, 0.1), 0.1, np.ones(8), SEED, None, 0.9) for s in (plain, mapped)]
+    for chain in chains:
+        chain.sweep(1)
+    np.testing.assert_array_equal(chains[0].z[0], chains[1].z[0])
+
+
+def test_counts_keep_summing_to_the_tokens():
+    rng = np.random.default_rng(5)
+    weights = np.round(rng.uniform(0.1, 5, 30) * 64) / 64
+    documents = corpus(rng, rng.integers(0, 60, 50), 30)
+    stream = stream_of(documents, 30)
+    chain = Chain.start([stream], np.full(6, 0.2), 0.1, weights, SEED, None, 0.9)
+    per_word = np.bincount(stream.words, minlength=30) * weights
+    for number in range(1, 20):
+        chain.sweep(number)
+        np.testing.assert_array_equal(chain.nzw.sum(axis=1), per_word)
+        np.testing.assert_array_equal(chain.nzw.sum(axis=0), chain.nz)
+        assert chain.nzw.min() == 0
+
+
+@pytest.mark.parametrize("alpha", [np.array([0.5, 0.5]), np.array([0.3, 1.2])])
+def test_chain_samples_the_exact_posterior(alpha):
+    documents = [[0, 1, 0], [1, 2], [2, 0]]
+    states, p = naive.posterior(documents, alpha, 0.4, 3)
+    chain = Chain.start([stream_of(documents, 3)], alpha, 0.4, np.ones(3), SEED, None, 0.9)
+    seen = np.zeros(len(states))
+    thin, n = 8, 12_000
+    for number in range(1, thin * n + 1):
+        chain.sweep(number)
+        if number % thin == 0:
+            seen[int("".join(map(str, chain.z[0])), 2)] += 1
+    assert chisquare(seen, p * n).pvalue > 1e-3
+    # and the test can tell: the same counts are far from the posterior of another eta
+    _, other = naive.posterior(documents, alpha, 0.6, 3)
+    assert chisquare(seen, other * n).pvalue < 1e-6

@@ -1,0 +1,130 @@
+import naive
+import numpy as np
+import pytest
+from topics.planted import draw, stream_of
+
+from fastvbow.topics import GibbsLDA, TokenStream
+from fastvbow.topics.inference import TOLERANCE, infer_theta, number_of_threads
+
+K, V = 6, 80
+
+
+@pytest.fixture(scope="module")
+def model():
+    rng = np.random.default_rng(0)
+    phi = rng.dirichlet(np.full(V, 0.1), K)
+    words, _ = draw(phi, np.full(K, 0.2), 200, 60, rng)
+    weights = np.where(np.arange(V) < 40, 0.5, 2.0)
+    stream = TokenStream(words.ravel(), np.arange(201) * 60, V)
+    return GibbsLDA(K, max_iter=20, word_weights=weights, random_state=0).fit(stream)
+
+
+@pytest.fixture(scope="module")
+def documents():
+    rng = np.random.default_rng(1)
+    return [list(rng.integers(0, V, n)) for n in [40, 0, 1, 7, 300, 0, 33, 90]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize("max_iter", [1, 7, 100])
+def test_kernel_equals_its_twin(model, documents, dtype, max_iter):
+    phi, alpha, weights = np.ascontiguousarray(model.topic_word_.T), model.doc_topic_prior_, model.word_weights_
+    theta = infer_theta([stream_of(documents, V, dtype)], phi, alpha, weights, max_iter, 1)
+    for d, words in enumerate(documents):
+        expected = naive.infer(np.array(words, int), weights, alpha, phi, max_iter, TOLERANCE)
+        np.testing.assert_allclose(theta[d], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_rows_sum_to_one_and_empty_documents_get_the_prior(documents):
+    alpha = np.array([1.0, 2, 3, 4, 5, 6])
+    model = GibbsLDA(K, doc_topic_prior=alpha, max_iter=4, random_state=0).fit(stream_of(documents, V))
+    theta = model.transform(stream_of(documents, V))
+    np.testing.assert_allclose(theta.sum(axis=1), 1, rtol=1e-12)
+    np.testing.assert_allclose(theta[[1, 5]], [alpha / 21] * 2, rtol=1e-12)
+    assert theta.dtype == np.float64
+
+
+def test_theta_depends_on_nothing_but_the_document_s_words(model, documents):
+    whole = model.transform(stream_of(documents, V))
+    assert len(np.unique(whole, axis=0)) == len(documents) - 1  # the two empty ones are alike
+    order = np.random.default_rng(2).permutation(len(documents))
+    np.testing.assert_array_equal(model.transform(stream_of([documents[d] for d in order], V)), whole[order])
+    np.testing.assert_array_equal(model.transform(stream_of([words[::-1] for words in documents], V)), whole)
+    for d, words in enumerate(documents):
+        np.testing.assert_array_equal(model.transform(stream_of([words], V))[0], whole[d])
+    counts = np.array([np.bincount(np.array(words, int), minlength=V) for words in documents])
+    np.testing.assert_array_equal(model.transform(counts), whole)
+
+
+@pytest.mark.parametrize("n_jobs", [2, 5, -1])
+def test_threads_change_no_byte(model, documents, n_jobs, monkeypatch):
+    monkeypatch.setattr("fastvbow.topics.inference.BLOCK", 50)
+    stream = stream_of(documents * 20, V)
+    alone = model.transform(stream)
+    model.set_params(n_jobs=n_jobs)
+    np.testing.assert_array_equal(model.transform(stream), alone)
+    model.set_params(n_jobs=None)
+
+
+def test_theta_is_near_the_posterior_mean():
+    rng = np.random.default_rng(4)
+    phi = rng.dirichlet(np.full(V, 0.1), K)
+    words, _ = draw(phi, np.full(K, 0.2), 8, 60, rng)
+    alpha = np.full(K, 0.2)
+    theta = infer_theta([TokenStream(words.ravel(), np.arange(9) * 60, V)], phi.T.copy(), alpha, np.ones(V), 100, 1)
+    for d in range(8):
+        # fold-in Gibbs, 800 sweeps
+        p = phi[:, words[d]].T
+        z = p.argmax(axis=1)
+        ndz, mean = np.bincount(z, minlength=K).astype(float), np.zeros(K)
+        u = rng.random((800, 60))
+        for s in range(800):
+            for i in range(60):
+                ndz[z[i]] -= 1
+                c = np.cumsum((ndz + alpha) * p[i])
+                z[i] = np.searchsorted(c, u[s, i] * c[-1])
+                ndz[z[i]] += 1
+            mean += (ndz + alpha) / (60 + alpha.sum()) / 800
+        assert np.abs(theta[d] - mean).sum() < 0.1
+
+
+def test_fit_transform_is_fit_then_transform(documents):
+    X, groups = stream_of(documents, V), np.arange(8) % K
+    model = GibbsLDA(K, max_iter=5, random_state=0)
+    theta = model.fit_transform(X, doc_groups=groups)
+    np.testing.assert_array_equal(theta, model.fit(X, doc_groups=groups).transform(X))
+
+
+def test_perplexity_of_a_uniform_model_is_the_vocabulary(model, documents):
+    uniform = GibbsLDA(K, max_iter=2).fit(stream_of(documents, V))
+    uniform.topic_word_ = np.full((K, V), 1 / V)
+    assert uniform.perplexity(stream_of(documents, V)) == pytest.approx(V, rel=1e-12)
+    assert model.perplexity(stream_of(documents, V)) != pytest.approx(V, rel=1e-3)
+
+
+def test_perplexity_by_hand(model, documents, monkeypatch):
+    logs = []
+    for words in documents:
+        theta = model.transform(stream_of([words[0::2]], V))[0]
+        logs += [np.log(theta @ model.topic_word_[:, w]) for w in words[1::2]]
+    assert model.score(stream_of(documents, V)) == pytest.approx(np.mean(logs), rel=1e-12)
+    assert model.perplexity(stream_of(documents, V)) == pytest.approx(np.exp(-np.mean(logs)), rel=1e-12)
+    monkeypatch.setattr("fastvbow.topics.inference.HELD_OUT", 60)
+    assert model.score(stream_of(documents, V)) == pytest.approx(np.mean(logs), rel=1e-12)
+
+
+def test_perplexity_needs_two_tokens(model):
+    with pytest.raises(ValueError, match="at least two tokens"):
+        model.perplexity(stream_of([[3], [], [5]], V))
+
+
+def test_tiny_priors_stay_finite(documents):
+    model = GibbsLDA(K, doc_topic_prior=1e-300, topic_word_prior=1e-300, max_iter=3, random_state=0)
+    theta = model.fit_transform(stream_of(documents, V))
+    np.testing.assert_allclose(theta.sum(axis=1), 1)
+
+
+def test_number_of_threads():
+    assert [number_of_threads(n) for n in (None, 1, 3)] == [1, 1, 3]
+    assert number_of_threads(-1) >= number_of_threads(-2) >= 1
+    assert number_of_threads(-10_000) == 1
