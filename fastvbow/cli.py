@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 
 _EXTRACT, _VOCABULARY, _TOPICS = ExtractConfig(), VocabularyConfig(), TopicsConfig()
+_WEIGHTS = ",".join(f"{name}={weight:g}" for name, weight in _TOPICS.weights.items())
 
 Source = Annotated[Path, typer.Argument(help="Folder of photographs; it is only read.")]
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder, made by 'run' or 'extract'.")]
@@ -45,6 +46,7 @@ Side = Annotated[int, typer.Option(help="Longest side, in pixels, at which SIFT 
 Words = Annotated[int, typer.Option(help="Visual words in all.")]
 TopicCount = Annotated[int, typer.Option("--topics", help="Topics, hence groups at most.")]
 Sweeps = Annotated[int, typer.Option(help="Gibbs sweeps over the corpus.")]
+Weights = Annotated[str, typer.Option(help="How much a word of each modality counts.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same groups.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Threads; -1: one a processor. Changes no result.")]
 Device = Annotated[str, typer.Option(help="Where the CNN runs: auto, cpu or cuda.")]
@@ -112,6 +114,14 @@ def _finish(as_json: bool, result: dict[str, Any], lines: list[str], skipped: in
         raise typer.Exit(3)
 
 
+def _weights(text: str) -> dict[str, float]:
+    """``sift=1,conv=2`` as numbers; what is not named keeps its default."""
+    try:
+        return _TOPICS.weights | {n.strip(): float(w) for n, w in (part.split("=") for part in text.split(",") if part)}
+    except ValueError:
+        raise UsageError(f"--weights takes name=number, as in {_WEIGHTS}, not {text}") from None
+
+
 def _features(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
@@ -125,6 +135,7 @@ def run(
     side: Side = _EXTRACT.side,
     topics: TopicCount = _TOPICS.topics,
     sweeps: Sweeps = _TOPICS.sweeps,
+    weights: Weights = _WEIGHTS,
     features: Features = ",".join(_EXTRACT.features),
     seed: Seed = 0,
     jobs: Jobs = -1,
@@ -145,7 +156,7 @@ def run(
             output,
             extract_config=ExtractConfig(features=_features(features), keypoints=keypoints, side=side),
             vocabulary_config=VocabularyConfig(words=words, seed=seed),
-            topics_config=TopicsConfig(topics=topics, sweeps=sweeps, seed=seed),
+            topics_config=TopicsConfig(topics=topics, sweeps=sweeps, weights=_weights(weights), seed=seed),
             labels=labels,
             jobs=jobs,
             device=device,
@@ -242,6 +253,7 @@ def topics(
     project: ProjectArgument,
     topics: TopicCount = _TOPICS.topics,
     sweeps: Sweeps = _TOPICS.sweeps,
+    weights: Weights = _WEIGHTS,
     seed: Seed = 0,
     jobs: Jobs = -1,
     as_json: Json = False,
@@ -251,9 +263,8 @@ def topics(
     with _working(quiet) as display:
         from fastvbow import pipeline
 
-        card = pipeline.topics(
-            project, TopicsConfig(topics=topics, sweeps=sweeps, seed=seed), jobs=jobs, listener=display
-        )
+        config = TopicsConfig(topics=topics, sweeps=sweeps, weights=_weights(weights), seed=seed)
+        card = pipeline.topics(project, config, jobs=jobs, listener=display)
     _stage_done(card, as_json)
 
 

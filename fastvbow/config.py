@@ -9,9 +9,11 @@ import msgspec
 
 from fastvbow.errors import UsageError
 
-__all__ = ["FEATURES", "EncodeConfig", "ExtractConfig", "TopicsConfig", "VocabularyConfig"]
+__all__ = ["FEATURES", "MODALITIES", "EncodeConfig", "ExtractConfig", "TopicsConfig", "VocabularyConfig"]
 
-FEATURES = ("sift", "cnn")
+MODALITIES = {"sift": ("sift",), "cnn": ("conv", "pooled")}
+"""What each kind of feature gives: keypoints; the locations of a CNN's map and its pooled vector."""
+FEATURES = tuple(MODALITIES)
 _MOST = 2**31 - 1
 _MOST_SEED = 2**32 - 1
 
@@ -99,8 +101,9 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     topics : int, default=20
     sweeps : int, default=200
         Gibbs sweeps over the corpus.
-    weights : dict of str to float
-        How much a token of each modality counts.
+    weights : dict of str to float, default={"sift": 1, "conv": 1, "pooled": 1}
+        How much a token of each modality counts (a multiple of 1/64). A photograph has up to 300 tokens of SIFT,
+        49 of the map and 300 of the pooled vector.
     seed : int, default=0
     """
 
@@ -114,8 +117,9 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         _within("--sweeps", self.sweeps, 1, _MOST)
         _within("--seed", self.seed, 0, _MOST_SEED)
         bad = [name for name, weight in self.weights.items() if not 0 < weight < float("inf")]
-        if bad or not {"sift", "conv", "pooled"} <= self.weights.keys():
-            raise UsageError(f"weights takes positive numbers for sift, conv and pooled, not {self.weights}")
+        known = {name for names in MODALITIES.values() for name in names}
+        if bad or known != self.weights.keys():
+            raise UsageError(f"--weights takes positive numbers for sift, conv and pooled, not {self.weights}")
 
 
 def _within(option: str, value: int, least: int, most: int) -> None:

@@ -68,6 +68,7 @@ def test_run_shows_every_default(cli):
         "side": "320",
         "topics": "20",
         "sweeps": "200",
+        "weights": "sift=1,conv=1,pooled=1",
         "features": "sift,cnn",
         "seed": "0",
         "jobs": "-1",

@@ -121,4 +121,4 @@ def read_table(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise StoreCorruptError(f"cannot read {path}: {error}: run 'fastvbow groups' again") from None
+        raise StoreCorruptError(f"cannot read {path}: {error}: delete it and run 'fastvbow groups' again") from None

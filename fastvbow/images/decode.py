@@ -58,6 +58,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """
     if not data:
         raise ImageError("empty file")
+    if data.startswith(b"\x89PNG") and b"IEND" not in data:  # libpng would tell stderr
+        raise ImageError("truncated PNG (its end marker is missing)")
     if _jpeg_is_cut_short(data):
         raise ImageError("truncated JPEG (its end marker is missing)")
     try:

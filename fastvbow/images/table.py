@@ -144,5 +144,5 @@ class ImageTable:
             )
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise StoreCorruptError(
-                f"cannot read the image table {path}: {error}: run 'fastvbow extract' again"
+                f"cannot read the image table {path}: {error}: delete it and run 'fastvbow extract' again"
             ) from None

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastvbow.config import EncodeConfig, ExtractConfig, TopicsConfig, VocabularyConfig
+from fastvbow.config import MODALITIES, EncodeConfig, ExtractConfig, TopicsConfig, VocabularyConfig
 from fastvbow.events import Listener, log_events
 from fastvbow.pipeline.encoding import encode
 from fastvbow.pipeline.extraction import extract
@@ -14,6 +14,7 @@ from fastvbow.pipeline.grouping import check_labels, groups
 from fastvbow.pipeline.reporting import report
 from fastvbow.pipeline.topic_modelling import check_enough_images, topics
 from fastvbow.pipeline.vocabularies import vocabulary
+from fastvbow.words.vocabulary import share_words
 
 __all__ = ["RunResult", "run"]
 
@@ -84,7 +85,9 @@ def run(
     FastvbowError
         One of `fastvbow.errors`; finished stages stay and are reused by the next call.
     """
+    extract_config, vocabulary_config = extract_config or ExtractConfig(), vocabulary_config or VocabularyConfig()
     topics_config = topics_config or TopicsConfig()
+    share_words(vocabulary_config.words, [name for kind in extract_config.features for name in MODALITIES[kind]])
     check_labels(source, labels)
     started = time.perf_counter()
     seconds: dict[str, float] = {}

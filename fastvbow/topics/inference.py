@@ -42,8 +42,14 @@ def infer_theta(
 
     Parameters
     ----------
+    streams : sequence of TokenStream
     phi : ndarray of shape (V, K), float64
         p(word | topic), word-major.
+    alpha : ndarray of shape (K,), float64
+    weights : ndarray of shape (V,), float64
+    max_iter : int
+        Iterations at most for a document.
+    n_threads : int
 
     Returns
     -------
@@ -81,8 +87,9 @@ def complete_documents(streams: Sequence[TokenStream], phi: NDArray[np.float64],
 
     Parameters
     ----------
+    streams : sequence of TokenStream
     phi : ndarray of shape (V, K), float64
-    *how
+    how
         The other arguments of `infer_theta`.
 
     Returns

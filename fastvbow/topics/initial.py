@@ -64,18 +64,28 @@ def hellinger_embedding(
     ndarray of shape (n_docs, d), float32
         NaN where a document is empty.
     """
-    rows = []
+    n_docs = [len(bounds) - 1 for bounds in offsets]
+    step = -(-sum(n_docs) // _LANDMARKS)
+    chosen, first = [], 0
+    for part, bounds, n in zip(words, offsets, n_docs, strict=True):
+        chosen.append(_root_frequencies(part, bounds, n_words)[-first % step :: step])
+        first += n
+    landmarks = np.concatenate(chosen)
+    landmarks = landmarks[np.isfinite(landmarks[:, 0])]
+    if not len(landmarks):
+        return np.full((sum(n_docs), 1), np.nan, np.float32)
+    pca = PCA(min(64, *landmarks.shape), svd_solver="full" if len(landmarks) < 2000 else "covariance_eigh")
+    pca.fit(landmarks)
+    parts = []
     for part, bounds in zip(words, offsets, strict=True):
-        counts = np.zeros((len(bounds) - 1, n_words), np.float32)
-        np.add.at(counts, (np.repeat(np.arange(len(counts)), np.diff(bounds)), part), 1)
-        rows.append(counts)
-    counts = np.concatenate(rows)
+        root = _root_frequencies(part, bounds, n_words)
+        parts.append(((root - pca.mean_) @ pca.components_.T).astype(np.float32))
+    return np.concatenate(parts)
+
+
+def _root_frequencies(words: NDArray[Any], offsets: NDArray[np.int64], n_words: int) -> NDArray[np.float32]:
+    """Square roots of the word frequencies of a few documents, (n_docs, n_words); NaN where a document is empty."""
+    counts = np.zeros((len(offsets) - 1, n_words), np.float32)
+    np.add.at(counts, (np.repeat(np.arange(len(counts)), np.diff(offsets)), words), 1)
     mass = counts.sum(axis=1, keepdims=True)
-    known = mass[:, 0] > 0
-    root = np.sqrt(counts[known] / mass[known])
-    embedding = np.full((len(counts), min(64, *root.shape)), np.nan, np.float32)
-    if len(root):
-        embedding[known] = PCA(
-            embedding.shape[1], svd_solver="full" if len(root) < 2000 else "covariance_eigh"
-        ).fit_transform(root)
-    return embedding
+    return np.sqrt(np.divide(counts, mass, out=np.full_like(counts, np.nan), where=mass > 0))

@@ -118,15 +118,17 @@ def load(model: Any, folder: Path) -> Any:
     try:
         blob = path.read_bytes()
     except OSError as error:
-        raise StoreCorruptError(f"cannot read {path}: {error.strerror}: train the model again") from error
+        raise StoreCorruptError(f"cannot read {path}: {error.strerror}: delete {folder} and train again") from error
     if (found := hashlib.sha256(blob).hexdigest()) != manifest.sha256:
         raise StoreCorruptError(
-            f"{path} has SHA-256 {found}, its manifest says {manifest.sha256}: train the model again"
+            f"{path} has SHA-256 {found}, its manifest says {manifest.sha256}: delete {folder} and train again"
         )
     try:
         tensors = load_tensors(blob)
     except SafetensorError as error:
-        raise StoreCorruptError(f"{path} is not a safetensors file ({error}): train the model again") from error
+        raise StoreCorruptError(
+            f"{path} is not a safetensors file ({error}): delete {folder} and train again"
+        ) from error
     _check_tensors(path, tensors, manifest)
 
     arrays = {
@@ -136,7 +138,7 @@ def load(model: Any, folder: Path) -> Any:
         model.set_params(**manifest.parameters, **arrays)
     except (ValueError, TypeError) as error:
         raise StoreCorruptError(
-            f"{folder} holds a parameter that does not exist ({error}): train the model again"
+            f"{folder} holds a parameter that does not exist ({error}): delete {folder} and train again"
         ) from error
     model.components_ = tensors["components"]
     model.topic_word_ = model.components_ / model.components_.sum(axis=1, keepdims=True)
@@ -160,7 +162,7 @@ def _read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise ProjectError(f"{folder} is not a topic model (cannot read {path}: {error.strerror})") from error
     except msgspec.DecodeError as error:
-        raise StoreCorruptError(f"{path} is not valid JSON ({error}): train the model again") from error
+        raise StoreCorruptError(f"{path} is not valid JSON ({error}): delete {folder} and train again") from error
     version = head.get("version")
     if head.get("format") != FORMAT or not isinstance(version, int):
         raise ProjectError(f"{path} does not describe a topic model (format {head.get('format')!r}, wanted {FORMAT!r})")
@@ -171,7 +173,7 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         return msgspec.convert(head, Manifest)
     except msgspec.ValidationError as error:
-        raise StoreCorruptError(f"{path}: {error}: train the model again") from error
+        raise StoreCorruptError(f"{path}: {error}: delete {folder} and train again") from error
 
 
 def _check_tensors(path: Path, tensors: dict[str, np.ndarray], manifest: Manifest) -> None:

@@ -139,7 +139,12 @@ def sweep(
     ----------
     X : ndarray of shape (n, d), uint8, float16, float32 or float64, any stride
     centers : ndarray of shape (K, d), float32 or float64; its dtype is that of the arithmetic
+    pool : Executor
+        Runs the blocks.
+    n_threads : int
+        How many of them it runs at once.
     weights : ndarray of shape (n,), float64, or None for ones; multiplies inertia, sums and counts
+    with_sums : bool, default=False
     """
     n, d = X.shape
     K = len(centers)

@@ -191,7 +191,7 @@ def test_no_cut_of_a_jpeg_is_read():
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
 def test_no_cut_of_another_format_is_read(suffix, share):
     data = encoded(suffix, busy(90, 120))
-    with pytest.raises(ImageError, match=r"damaged|not an image|cannot be decoded"):
+    with pytest.raises(ImageError, match=r"damaged|not an image|cannot be decoded|truncated PNG"):
         decode(data[: int(len(data) * share)])
 
 

@@ -22,6 +22,7 @@ def again(source: Path, project: Path, **changes) -> Recorder:
     extract = {"features": ("sift",)} | {k: changes.pop(k) for k in ("keypoints", "side", "features") if k in changes}
     vocabulary = {"words": changes.pop("words", 60), "seed": changes.get("seed", 0)}
     topics = {"topics": changes.pop("topics", 4), "sweeps": changes.pop("sweeps", 40), "seed": changes.pop("seed", 0)}
+    topics |= {"weights": changes.pop("weights")} if "weights" in changes else {}
     recorder = Recorder()
     pipeline.run(
         source,
@@ -53,6 +54,7 @@ def test_second_run_reuses_everything(small_folder, small_copy, cli):
         ({"seed": 1}, "vocabulary", "seed: 0 -> 1"),
         ({"topics": 3}, "topics", "topics: 4 -> 3"),
         ({"sweeps": 7}, "topics", "sweeps: 40 -> 7"),
+        ({"weights": {"sift": 2.0, "conv": 1.0, "pooled": 1.0}}, "topics", "weights sift: 1.0 -> 2.0"),
         ({"labels": "parent"}, "groups", "labels: none -> parent"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

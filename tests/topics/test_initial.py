@@ -79,12 +79,11 @@ def test_parts_are_one_corpus():
     words, offsets = rng.integers(0, 30, 500).astype(np.uint16), np.arange(0, 501, 5)
     whole = hellinger_embedding([words], [offsets], 30)
     parts = hellinger_embedding([words[:200], words[200:]], [offsets[:41], offsets[40:] - 200], 30)
-    np.testing.assert_array_equal(whole, parts)
+    np.testing.assert_allclose(whole, parts, atol=1e-6)  # a matrix product rounds by its number of rows
     assert whole.shape == (100, 30)
     assert hellinger_embedding([words], [offsets], 500).shape == (100, 64), "at most 64 dimensions"
 
 
-@pytest.mark.xfail(strict=True, reason="an embedding of no dimensions counts as known")
 def test_documents_without_any_word():
     embedding = hellinger_embedding([np.zeros(0, np.uint16)], [np.zeros(4, np.int64)], 10)
     assert len(embedding) == 3
