@@ -283,6 +283,7 @@ def report(
     project: ProjectArgument,
     per_topic: Annotated[int, typer.Option(help="Most typical photographs shown of each topic.", min=1)] = 24,
     uncertain: Annotated[int, typer.Option(help="Most uncertain photographs shown.", min=0)] = 24,
+    jobs: Jobs = -1,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -290,7 +291,7 @@ def report(
     with _working(quiet) as display:
         from fastvbow import pipeline
 
-        card = pipeline.report(project, per_topic=per_topic, uncertain=uncertain, listener=display)
+        card = pipeline.report(project, per_topic=per_topic, uncertain=uncertain, jobs=jobs, listener=display)
     _finish(
         as_json,
         {"stage": card.stage, **card.outputs, "seconds": card.seconds},
@@ -359,7 +360,5 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _stage_done(card: Any, as_json: bool, skipped: int = 0) -> None:
-    lines = [
-        f"{card.stage}: " + ", ".join(f"{k} {v}" for k, v in card.outputs.items() if isinstance(v, int | float | str))
-    ]
-    _finish(as_json, {"stage": card.stage, **card.outputs, "seconds": card.seconds}, lines, skipped)
+    result = {"stage": card.stage, **card.outputs, "seconds": card.seconds}
+    _finish(as_json, result, [f"{card.stage}: {card.summary}"], skipped)

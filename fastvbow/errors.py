@@ -17,7 +17,10 @@ A message says what came, what was wanted and what to do. The library raises; on
 
 from __future__ import annotations
 
+import errno
+
 __all__ = [
+    "EXHAUSTED",
     "FastvbowError",
     "ImageError",
     "MissingExtraError",
@@ -28,6 +31,9 @@ __all__ = [
     "StoreCorruptError",
     "UsageError",
 ]
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Error numbers that tell of the machine (too many open files, no memory), not of the file that was asked for."""
 
 
 class FastvbowError(Exception):

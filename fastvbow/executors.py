@@ -1,18 +1,20 @@
-"""Where work runs: the standard ``concurrent.futures`` executors, and nothing of our own.
+"""Where work runs: the standard ``concurrent.futures`` interface, on threads.
 
-A task is a shard. Threads are the default: OpenCV, ONNX Runtime and the kernels release the GIL, one model serves all
-threads, and nothing has to be started, pickled or sent.
+OpenCV, ONNX Runtime and the kernels release the GIL, one model serves all threads, and nothing has to be pickled or
+sent. One job is the calling thread itself. Results come in the order of the tasks, so they do not depend on how many
+threads there are.
 """
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastvbow.errors import UsageError
 
@@ -22,26 +24,51 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def effective_jobs(jobs: int | None) -> int:
-    """The number of workers: None or -1 means every processor that this process may use.
+def effective_jobs(jobs: int | None, *, default: int = -1) -> int:
+    """The number of workers that `jobs` asks for.
+
+    Parameters
+    ----------
+    jobs : int or None
+        Workers, or negative: -1 is every processor that this process may use, -2 all but one, and so on, but at least
+        1.
+    default : int, default=-1
+        What None means.
 
     Raises
     ------
     UsageError
-        `jobs` is 0 or less than -1.
+        `jobs` is 0 or not a whole number.
     """
-    if jobs is None or jobs == -1:
-        if hasattr(os, "sched_getaffinity"):
-            return max(1, len(os.sched_getaffinity(0)))
-        return os.cpu_count() or 1
-    if jobs < 1:
-        raise UsageError(f"--jobs is at least 1, or -1 for all processors, not {jobs}")
-    return jobs
+    try:
+        wanted = operator.index(default if jobs is None else jobs)
+    except TypeError:
+        wanted = 0
+    if wanted == 0:
+        raise UsageError(
+            f"--jobs is at least 1, or -1 for all processors, not {jobs!r} (in Python n_jobs; -2 is all but one)"
+        )
+    if wanted > 0:
+        return wanted
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, processors + 1 + wanted)
+
+
+class _SerialExecutor(Executor):
+    """Runs a task in the calling thread, at once; what is no `Exception`, such as Ctrl-C, goes straight through."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def make_executor(jobs: int) -> Executor:
-    """An executor of `jobs` threads; use it in a ``with`` statement."""
-    return ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="fastvbow")
+    """An executor of `jobs` threads, the calling one if `jobs` is 1; use it in a ``with`` statement."""
+    return _SerialExecutor() if jobs == 1 else ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="fastvbow")
 
 
 class _Limit:
@@ -111,17 +138,41 @@ def one_thread_each() -> Iterator[None]:
 
 def run_tasks(
     executor: Executor, function: Callable[[Task], Result], tasks: Iterable[Task], *, ahead: int
-) -> Iterator[Result]:
-    """Results as they are ready, with at most `ahead` tasks under way; what is not begun is cancelled when the caller
-    stops."""
-    rest = iter(tasks)
-    pending: set[Future[Result]] = {executor.submit(function, task) for task in islice(rest, ahead)}
+) -> Generator[Result, None, None]:
+    """Results in the order of the tasks, which are drawn as they are needed.
+
+    When the caller stops, or a task fails, what has not begun is cancelled; what runs is waited for by the executor's
+    exit.
+
+    Parameters
+    ----------
+    executor : Executor
+    function : callable (task) -> result
+    tasks : iterable
+    ahead : int
+        The most tasks that are submitted and not yet yielded, at least 1.
+
+    Raises
+    ------
+    UsageError
+        `ahead` is below 1.
+    """
+    if ahead < 1:
+        raise UsageError(f"ahead is the number of tasks under way, at least 1, not {ahead}")
+    return _run_tasks(executor, function, tasks, ahead)
+
+
+def _run_tasks(
+    executor: Executor, function: Callable[[Task], Result], tasks: Iterable[Task], ahead: int
+) -> Generator[Result, None, None]:
+    pending: deque[Future[Result]] = deque()
     try:
+        for task in tasks:
+            pending.append(executor.submit(function, task))
+            while pending and (len(pending) == ahead or pending[0].done()):
+                yield pending.popleft().result()
         while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            pending |= {executor.submit(function, task) for task in islice(rest, len(done))}
-            for future in done:
-                yield future.result()
+            yield pending.popleft().result()
     finally:
         for future in pending:
             future.cancel()

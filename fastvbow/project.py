@@ -11,10 +11,14 @@ Format ``fastvbow-project``, version 1
 - A stage's output is a folder or file of its own (``images.parquet``, ``features/``, ``vocabulary/``, ``tokens/``,
   ``topics/``, ``groups.parquet``, ``skipped.parquet``, ``report/``). It MUST be written beside its final name, flushed
   and renamed, so a reader sees all of it or nothing.
-- Names that begin with a dot are temporary. A writer MAY remove them while it holds the lock (``.lock``).
+- Names that begin with a dot are temporary: ``.NAME.HEX.tmp`` is unfinished, ``.NAME.HEX.old`` was NAME until its
+successor
+  came. A writer that holds the lock (``.lock``) MUST put the latter back where NAME is missing, and MAY remove all
+  others.
 
-A stage's fingerprint is the SHA-256 of its name, its parameters and its inputs' fingerprints. Number of jobs and device
-are no part of it: they do not change what is computed.
+A stage's fingerprint is the SHA-256 of its name, its revision (raised when the code computes something else), its
+parameters and its inputs' fingerprints. The number of jobs is no part of it: it does not change what is computed. Nor
+is the device, on which a CNN's activations may differ in their last bits.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +52,11 @@ __all__ = [
 
 FORMAT = "fastvbow-project"
 VERSION = 1
-STAGES = ("extract", "vocabulary", "encode", "topics", "groups", "report")
+STAGES = {"extract": 1, "vocabulary": 1, "encode": 1, "topics": 1, "groups": 1, "report": 1}
+"""The stages in their order, and the revision of what each computes: raise it when a change of code changes a
+result."""
+
+_here = threading.local()  # .held: the projects that this thread holds
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -67,11 +76,17 @@ class StageCard(msgspec.Struct, frozen=True):
     inputs: dict[str, str]
     outputs: dict[str, Any]
     seconds: float
+    revision: int = 1
 
     @property
     def fingerprint(self) -> str:
-        """The name of this stage's result: equal where parameters and inputs are equal."""
-        return fingerprint_of([self.stage, self.parameters, self.inputs])
+        """The name of this stage's result: equal where code, parameters and inputs are equal."""
+        return fingerprint_of([self.stage, self.revision, self.parameters, self.inputs])
+
+    @property
+    def summary(self) -> str:
+        """What it counted, in one line."""
+        return ", ".join(f"{k} {v}" for k, v in self.outputs.items() if isinstance(v, int | float | str))
 
 
 def fingerprint_of(value: Any) -> str:
@@ -96,7 +111,9 @@ def _beside(final: Path, kind: str) -> Path:
 def replace_folder(final: Path) -> Iterator[Path]:
     """Yield an empty folder beside `final`; at a clean exit it is flushed to disk and takes `final`'s place.
 
-    After an exception the temporary folder is removed and `final` stays as it was.
+    After an exception the temporary folder is removed and `final` stays as it was. A folder cannot replace another in
+    one step: a kill between the two renames leaves the old one under a temporary name, and `ProjectFolder.lock` puts it
+    back.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(final, "tmp")
@@ -217,31 +234,38 @@ class ProjectFolder:
             raise ProjectError(
                 f"the project {root} lies inside the image folder {source}, which is never written to: choose another"
             )
+        manifest = Manifest(FORMAT, VERSION, created_by, source.as_uri())
         try:
-            if (root / "project.json").exists():
-                project = cls.open(root)
-                if project.source != source:
-                    raise ProjectError(f"{root} is the project of {project.source}, not of {source}: choose another -o")
-                return project
-            root.mkdir(parents=True, exist_ok=True)
-            if any(not entry.name.startswith(".") for entry in root.iterdir()):
-                raise ProjectError(f"{root} is not empty and not a fastvbow project: choose another -o")
-            manifest = Manifest(FORMAT, VERSION, created_by, source.as_uri())
-            with replace_file(root / "project.json") as path:
-                path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+            if not (root / "project.json").exists():
+                root.mkdir(parents=True, exist_ok=True)
+                if any(not entry.name.startswith(".") for entry in root.iterdir()):
+                    raise ProjectError(f"{root} is not empty and not a fastvbow project: choose another -o")
+                with cls(root, manifest).lock():
+                    if not (root / "project.json").exists():  # else another process has just made it
+                        with replace_file(root / "project.json") as path:
+                            path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+            project = cls.open(root)
+            if project.source != source:
+                raise ProjectError(f"{root} is the project of {project.source}, not of {source}: choose another -o")
+            return project
         except OSError as error:
             raise ProjectError(f"cannot write the project folder {root}: {error.strerror}: choose another -o") from None
-        return cls(root, manifest)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the project for writing, and clear away what an interrupted writer left.
+        """Hold the project for writing, and clear away what an interrupted writer left. A thread may hold it
+        repeatedly.
 
         Raises
         ------
         ProjectError
-            Another process holds it, or the folder cannot be written.
+            Another process or thread holds it, or the folder cannot be written.
         """
+        held: set[Path] = _here.__dict__.setdefault("held", set())
+        root = self.root.resolve()
+        if root in held:
+            yield
+            return
         try:
             handle = (self.root / ".lock").open("a")
         except OSError as error:
@@ -251,11 +275,21 @@ class ProjectFolder:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ProjectError(f"another fastvbow process is working on {self.root}: wait for it to end") from None
-            for folder in (self.root, self.features, self.root / "stages"):
-                for entry in folder.glob(".*.*.*"):
-                    if entry.suffix in {".tmp", ".old"}:
-                        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            yield
+            self._clear_away()
+            held.add(root)
+            try:
+                yield
+            finally:
+                held.remove(root)
+
+    def _clear_away(self) -> None:
+        for folder in (self.root, self.features, self.root / "stages"):
+            for entry in folder.glob(".*.*.*"):
+                final = folder / entry.name[1:].rsplit(".", 2)[0]
+                if entry.suffix == ".old" and not final.exists():
+                    entry.rename(final)
+                elif entry.suffix in {".tmp", ".old"}:
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def card(self, stage: str) -> StageCard | None:
         """The card of a finished stage, or None."""
@@ -289,7 +323,10 @@ class ProjectFolder:
 
     def begin(self, stage: str) -> None:
         """Take a stage's card away: from here on its output does not count."""
-        (self.root / "stages" / f"{stage}.json").unlink(missing_ok=True)
+        path = self.root / "stages" / f"{stage}.json"
+        if path.exists():
+            path.unlink()
+            _flush(path.parent)
 
     def finish(self, card: StageCard) -> None:
         """Put a stage's card in place: from here on its output counts."""

@@ -1,9 +1,10 @@
-"""Where work runs: as many at once as asked for, results as they are ready, nothing begun after the caller stops."""
+"""Where work runs: as many at once as asked for, results in order, nothing begun after the caller stops."""
 
 import os
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from fastvbow.errors import UsageError
@@ -35,14 +36,36 @@ def test_every_task_once(jobs, ahead):
     watched = Watched()
     with make_executor(jobs) as executor:
         found = list(run_tasks(executor, watched, range(20), ahead=ahead))
-    assert sorted(found) == [i * i for i in range(20)]
+    assert found == [i * i for i in range(20)], "in the order of the tasks"
     assert sorted(watched.begun) == list(range(20))
     assert watched.most <= min(jobs, ahead)
 
 
-def test_one_worker_keeps_the_order():
+def test_one_job_is_the_calling_thread():
     with make_executor(1) as executor:
-        assert list(run_tasks(executor, lambda i: i, range(30), ahead=1)) == list(range(30))
+        found = run_tasks(executor, lambda i: (i, threading.get_ident()), range(30), ahead=7)
+        assert list(found) == [(i, threading.get_ident()) for i in range(30)]
+
+
+def test_one_job_runs_no_further_ahead_than_the_caller():
+    begun = []
+    with make_executor(1) as executor:
+        for i, _ in enumerate(run_tasks(executor, begun.append, range(10), ahead=5)):
+            assert begun == list(range(i + 1))
+
+
+def test_an_interrupt_goes_straight_through_a_serial_executor():
+    def task(i):
+        if i == 2:
+            raise KeyboardInterrupt
+        return i
+
+    with make_executor(1) as executor:
+        assert isinstance(executor.submit(lambda: 1 / 0).exception(), ZeroDivisionError)
+        with pytest.raises(KeyboardInterrupt):
+            executor.submit(task, 2)
+        with pytest.raises(KeyboardInterrupt):
+            list(run_tasks(executor, task, range(5), ahead=3))
 
 
 def test_several_run_at_once():
@@ -51,19 +74,19 @@ def test_several_run_at_once():
         assert len(list(run_tasks(executor, lambda _: both.wait(), range(6), ahead=2))) == 6
 
 
-def test_results_come_as_they_are_ready():
-    gate = threading.Event()
+def test_a_slow_first_task_keeps_its_place():
+    others = threading.Semaphore(0)
 
     def task(i):
         if i == 0:
-            assert gate.wait(20)
+            for _ in range(3):
+                assert others.acquire(timeout=20)  # the other three are done first
+        else:
+            others.release()
         return i
 
     with make_executor(2) as executor:
-        results = run_tasks(executor, task, range(4), ahead=2)
-        assert {next(results) for _ in range(3)} == {1, 2, 3}
-        gate.set()
-        assert list(results) == [0]
+        assert list(run_tasks(executor, task, range(10), ahead=4)) == list(range(10))
 
 
 def test_tasks_are_drawn_no_further_ahead_than_asked_for():
@@ -78,9 +101,23 @@ def test_tasks_are_drawn_no_further_ahead_than_asked_for():
         results = run_tasks(executor, lambda i: i, tasks(), ahead=5)
         for taken in range(1, 20):
             next(results)
-            assert len(drawn) <= taken + 5 + 5  # 5 under way, and those finished together with the one taken
+            assert len(drawn) <= taken + 4, "the one taken and four more"
         results.close()
-        assert len(drawn) < 40
+        assert len(drawn) < 25
+
+
+def test_a_task_is_drawn_only_when_results_are_asked_for():
+    drawn = iter(range(3))
+    with make_executor(2) as executor:
+        results = run_tasks(executor, lambda i: i, drawn, ahead=2)
+        assert next(drawn) == 0
+        assert list(results) == [1, 2]
+
+
+@pytest.mark.parametrize("ahead", [0, -1])
+def test_nothing_ahead_is_refused_at_once(ahead):
+    with make_executor(2) as executor, pytest.raises(UsageError, match=f"at least 1, not {ahead}"):
+        run_tasks(executor, Watched(), range(3), ahead=ahead)
 
 
 def test_no_tasks():
@@ -89,32 +126,55 @@ def test_no_tasks():
 
 
 def test_what_is_not_begun_is_cancelled_when_the_caller_stops():
-    gate, begun = threading.Event(), []
+    gate, begun, ended = threading.Event(), [], []
 
     def task(i):
         begun.append(i)
         if i:
             gate.wait(20)
+        ended.append(i)
 
-    with make_executor(1) as executor:
+    with make_executor(2) as executor:
         results = run_tasks(executor, task, range(50), ahead=20)
         next(results)
         results.close()
         gate.set()
-    assert len(begun) <= 2  # the one that was taken, and one that was under way
+    assert len(begun) <= 3  # the one that was taken, and two that were under way
+    assert sorted(ended) == sorted(begun), "what runs is waited for"
 
 
-def test_an_error_reaches_the_caller_and_stops_the_rest():
-    watched = Watched(fails_at=3)
-    with make_executor(1) as executor, pytest.raises(ZeroDivisionError, match="3"):
-        for _ in run_tasks(executor, watched, range(100), ahead=4):
-            pass
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_reaches_the_caller_in_its_place_and_stops_the_rest(jobs):
+    watched, found = Watched(fails_at=3), []
+    with make_executor(jobs) as executor, pytest.raises(ZeroDivisionError, match="3"):
+        found.extend(run_tasks(executor, watched, range(100), ahead=4))
+    assert found == [0, 1, 4], "what comes before it is not lost"
     assert len(watched.begun) < 15
 
 
-@pytest.mark.parametrize("jobs", [1, 2, 64])
+def test_tasks_that_cannot_be_drawn_cancel_what_is_pending():
+    gate, begun = threading.Event(), []
+
+    def tasks():
+        yield from range(6)
+        gate.set()
+        raise OSError("no more")
+
+    def task(i):
+        begun.append(i)
+        assert gate.wait(20)
+        time.sleep(0.05)
+
+    with make_executor(2) as executor, pytest.raises(OSError, match="no more"):
+        list(run_tasks(executor, task, tasks(), ahead=10))
+    assert len(begun) <= 4
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 64, np.int64(3)])
 def test_a_number_of_jobs_is_taken_as_it_is(jobs):
     assert effective_jobs(jobs) == jobs
+    assert type(effective_jobs(jobs, default=5)) is int
+    assert effective_jobs(jobs, default=5) == jobs
 
 
 @pytest.mark.parametrize("jobs", [None, -1])
@@ -129,7 +189,15 @@ def test_all_processors_that_this_process_may_use(jobs, monkeypatch):
     assert effective_jobs(jobs) == 1
 
 
-@pytest.mark.parametrize("jobs", [0, -2, -100])
+def test_negative_jobs_leave_processors_free(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert [effective_jobs(jobs) for jobs in (-1, -2, -3, -4, -100)] == [3, 2, 1, 1, 1]
+    assert [effective_jobs(None, default=default) for default in (1, 7, -2)] == [1, 7, 2]
+
+
+@pytest.mark.parametrize("jobs", [0, 1.5, float("nan"), "two", np.float64(0.5)])
 def test_no_jobs_are_refused(jobs):
-    with pytest.raises(UsageError, match=f"at least 1, or -1 for all processors, not {jobs}"):
+    with pytest.raises(UsageError, match=r"--jobs is at least 1, or -1 for all processors, not ") as caught:
         effective_jobs(jobs)
+    assert repr(jobs) in str(caught.value)
+    assert isinstance(caught.value, ValueError), "as estimators raise it"

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.errors import UsageError
+from fastvbow.project import replace_file
 
 __all__ = ["Box", "crop_box", "crop_generator", "make_crops", "photograph_files", "render_crop"]
 
@@ -165,17 +166,6 @@ def _read(file: Traversable) -> Pixels:
     return np.asarray(image, dtype=np.uint8)
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write `content` so that `path` holds all of it or is left as it was."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-
-
 def make_crops(folder: str | os.PathLike[str], *, crops_per_photograph: int = 25, seed: int = 0) -> int:
     """Write overlapping crops of the bundled photographs into a folder.
 
@@ -216,6 +206,9 @@ def make_crops(folder: str | os.PathLike[str], *, crops_per_photograph: int = 25
         group.mkdir(parents=True, exist_ok=True)
         for number in range(crops_per_photograph):
             content = render_crop(crop_generator(seed, place, number), image)
-            _write(group / f"{name}-{number:02d}.jpg", content)
+            path = group / f"{name}-{number:02d}.jpg"
+            if not path.is_file() or path.read_bytes() != content:  # a crop that stands keeps its time: nothing to redo
+                with replace_file(path) as unfinished:
+                    unfinished.write_bytes(content)
             written += 1
     return written

@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fastvbow.errors import ProjectError, StoreCorruptError
+from fastvbow.errors import EXHAUSTED, ProjectError, StoreCorruptError
 from fastvbow.features.base import LocalFeatures, Modality
 from fastvbow.project import replace_folder
 
@@ -174,6 +174,8 @@ class FeatureShard:
         try:
             array = np.lib.format.open_memmap(path, mode="r")
         except Exception as error:  # what a damaged header raises is not NumPy's to promise: OSError, TokenError, ...
+            if isinstance(error, OSError) and error.errno in EXHAUSTED:
+                raise
             raise _corrupt(path, error) from None
         if array.ndim != (1 if kind == "offsets" else 2) or len(array) != length:
             raise _corrupt(path, f"the array has shape {array.shape}, its card says {length} rows")

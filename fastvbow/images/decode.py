@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.errors import ImageError
+from fastvbow.errors import EXHAUSTED, ImageError
 
 __all__ = ["decode", "read_bytes"]
 
@@ -22,6 +21,8 @@ def read_bytes(path: Path) -> bytes:
     ------
     ImageError
         It cannot be read, is empty, or is no regular file (opening a FIFO would wait for ever).
+    OSError
+        The machine has run out of memory or open files.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -30,6 +31,8 @@ def read_bytes(path: Path) -> bytes:
     except ImageError:
         raise
     except (OSError, ValueError, MemoryError) as error:  # ValueError: a NUL in the path
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            raise  # not this file's fault: stop, so that nothing is skipped that could be read
         raise ImageError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not data:
         raise ImageError("empty file")
@@ -114,4 +117,3 @@ def _jpeg_is_cut_short(data: bytes) -> bool:
 def silence_decoders() -> None:
     """Keep OpenCV's own warnings off stderr: each bad file is reported once, by name, by the route."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")

@@ -107,7 +107,7 @@ class ImageTable:
         return Path(os.fsdecode(os.path.join(self.root, self.raw_paths[index])))
 
     def fingerprint(self, start: int = 0, stop: int | None = None) -> str:
-        """SHA-256 over the paths, sizes and times of a run of images: it changes when any file does."""
+        """SHA-256 over the paths, sizes and times of a run of images: it changes when any of these does."""
         digest = hashlib.sha256()
         for raw, size, mtime in zip(
             self.raw_paths[start:stop], self.sizes[start:stop], self.mtimes[start:stop], strict=True

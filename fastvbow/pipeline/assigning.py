@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 from fastvbow.config import FEATURES, ExtractConfig
 from fastvbow.errors import ImageError, UsageError
 from fastvbow.events import Event, Listener, log_events
-from fastvbow.executors import effective_jobs, make_executor, one_thread_each
+from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
 from fastvbow.features.base import Extractor
 from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
 from fastvbow.images.decode import decode, read_bytes, silence_decoders
@@ -127,11 +125,13 @@ class Project:
         workers = effective_jobs(jobs)
         if isinstance(images, str | bytes | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
             raise UsageError("assign takes several photographs: for a single one pass [photograph]")
+        return _collect(self._rows(images, workers), self.model.n_components)
+
+    def _rows(self, images: Iterable[Photograph], workers: int) -> Iterator[_Row]:
+        """A row for each photograph, in their order."""
         silence_decoders()
         with one_thread_each(), make_executor(workers) as executor:
-            return _collect(
-                _in_order(executor, self._assign_one, images, ahead=_AHEAD * workers), self.model.n_components
-            )
+            yield from run_tasks(executor, self._assign_one, images, ahead=_AHEAD * workers)
 
     def _assign_one(self, image: Photograph) -> _Row:
         image_id, name = _identify(image)
@@ -187,7 +187,7 @@ def assign(
         `output` lies inside `source` or cannot be written.
     NoImagesError, ProjectError, StageMissingError
     """
-    effective_jobs(jobs)
+    workers = effective_jobs(jobs)
     check_writable_name(output)
     table = scan(source)
     if output.resolve().is_relative_to(source.resolve()):
@@ -197,30 +197,19 @@ def assign(
     if not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent} to write {output.name} to")
     opened = Project.open(project, device=device)
-    if output.resolve() in {path.resolve() for path in (opened.folder.groups, opened.folder.images)}:
-        raise UsageError(f"{output} belongs to the project itself: choose another -o")
+    if output.resolve().is_relative_to(opened.folder.root.resolve()):
+        raise UsageError(f"the output {output} lies inside the project {project}: choose another -o")
     listener(Event("assign", "begin", f"{len(table)} images"))
 
-    def paths() -> Iterator[Path]:
-        for index in range(len(table)):
-            listener(Event("assign", "step", done=index + 1, total=len(table)))
-            yield table.path(index)
+    def rows() -> Iterator[_Row]:
+        # under the ids and names of the relative paths, as in a project of this folder
+        skipped = 0
+        for index, row in enumerate(opened._rows((table.path(i) for i in range(len(table))), workers)):
+            skipped += row.theta is None
+            listener(Event("assign", "step", done=index + 1, total=len(table), skipped=skipped))
+            yield replace(row, image_id=table.image_ids[index], name=table.names[index])
 
-    found = opened.assign(paths(), jobs=jobs)
-    # Ids and names are those of the relative path, as in a project of this folder.
-    number = {image_id_of(os.fsencode(table.path(i))): i for i in range(len(table))}
-    rows = [number[image_id] for image_id in found.image_ids]
-    lost = [number[image_id] for image_id in found.skipped.image_ids]
-    result = Grouping(
-        [table.image_ids[i] for i in rows],
-        [table.names[i] for i in rows],
-        found.topic,
-        found.probability,
-        found.entropy,
-        found.labels,
-        found.theta,
-        Skipped([table.image_ids[i] for i in lost], [table.names[i] for i in lost], found.skipped.reasons),
-    )
+    result = _collect(rows(), opened.model.n_components)
     beside = output.with_name(f"{output.stem}.skipped.parquet")
     try:
         with replace_file(output) as path:
@@ -248,19 +237,6 @@ def _checked(image: NDArray[Any]) -> NDArray[np.uint8]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ImageError(f"pixels have to be uint8 RGB of shape (height, width, 3), not {image.dtype} {image.shape}")
     return np.ascontiguousarray(image)
-
-
-def _in_order(
-    executor: Executor, function: Callable[[Photograph], _Row], images: Iterable[Photograph], *, ahead: int
-) -> Iterator[_Row]:
-    """Results in the order of the input, with at most `ahead` photographs under way."""
-    pending: deque[Future[_Row]] = deque()
-    for image in images:
-        pending.append(executor.submit(function, image))
-        if len(pending) > ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 def _collect(rows: Iterable[_Row], n_topics: int) -> Grouping:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,20 +64,15 @@ def encode(
     """
     folder, config = ProjectFolder.open(project), config or EncodeConfig()
     workers = effective_jobs(jobs)
-    with folder.lock():
-        return run_stage(
-            folder,
-            "encode",
-            parameters={
-                "pooled_tokens": config.pooled_tokens,
-                "pooled_neighbours": config.pooled_neighbours,
-                "pooled_temperature": config.pooled_temperature,
-            },
-            inputs={"vocabulary": folder.require("vocabulary").fingerprint},
-            outputs=[folder.tokens],
-            listener=listener,
-            body=lambda: _encode(folder, config, workers, listener),
-        )
+    return run_stage(
+        folder,
+        "encode",
+        parameters=msgspec.structs.asdict(config),
+        after="vocabulary",
+        outputs=[folder.tokens],
+        listener=listener,
+        body=lambda: _encode(folder, config, workers, listener),
+    )
 
 
 def _encode(project: ProjectFolder, config: EncodeConfig, jobs: int, listener: Listener) -> dict[str, Any]:
@@ -86,14 +83,7 @@ def _encode(project: ProjectFolder, config: EncodeConfig, jobs: int, listener: L
     with replace_folder(project.tokens) as folder, one_thread_each():
         for index, shard in enumerate(shards):
             features = {name: (shard.descriptors(name), shard.offsets(name)) for name in vocabulary.codebooks}
-            words, counts = encode_words(
-                vocabulary,
-                features,
-                pooled_tokens=config.pooled_tokens,
-                pooled_neighbours=config.pooled_neighbours,
-                pooled_temperature=config.pooled_temperature,
-                n_jobs=jobs,
-            )
+            words, counts = encode_words(vocabulary, features, n_jobs=jobs, **msgspec.structs.asdict(config))
             (folder / f"shard-{index:05d}").mkdir()
             np.save(folder / f"shard-{index:05d}" / "words.npy", words)
             np.save(folder / f"shard-{index:05d}" / "counts.npy", counts)
@@ -106,7 +96,9 @@ def open_tokens(project: ProjectFolder) -> Sequence[TokenShard]:
     """The token shards of a project, as memory maps."""
     project.require("encode")
     shards = []
-    for folder in sorted(project.tokens.glob("shard-*")):
+    folders = sorted(project.tokens.glob("shard-*"))
+    _allow_open_files(len(folders))
+    for folder in folders:
         try:
             shard = TokenShard(np.load(folder / "words.npy", mmap_mode="r"), np.load(folder / "counts.npy"))
         except (OSError, ValueError) as error:
@@ -120,3 +112,13 @@ def open_tokens(project: ProjectFolder) -> Sequence[TokenShard]:
             )
         shards.append(shard)
     return shards
+
+
+def _allow_open_files(maps: int) -> None:
+    """Raise this process's limit of open files, usually 1024, where so many memory maps would exceed it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = maps + 512
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )

@@ -13,7 +13,7 @@ from typing import Any
 
 from fastvbow import __version__
 from fastvbow.config import ExtractConfig
-from fastvbow.errors import ImageError, NoImagesError, ProjectError, UsageError
+from fastvbow.errors import ImageError, NoImagesError, ProjectError, StoreCorruptError, UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
 from fastvbow.features.base import Extractor
@@ -25,16 +25,16 @@ from fastvbow.images.decode import decode, read_bytes, silence_decoders
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.stage import run_stage
-from fastvbow.project import ProjectFolder, StageCard, fingerprint_of, replace_file
+from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_file
 
 __all__ = [
     "check_device",
     "check_writable_name",
     "describe",
     "extract",
+    "extract_table",
     "make_extractors",
     "open_shards",
-    "read_photograph",
     "shard_ranges",
 ]
 
@@ -43,9 +43,10 @@ def shard_ranges(n_images: int) -> list[tuple[int, int]]:
     """The runs of images that form the shards.
 
     At most 1024 images each, and fewer in a small corpus so that it too keeps several workers busy. The size depends on
-    the number of images alone, so the bytes on disk do not depend on the machine.
+    the number of images alone, so the bytes on disk do not depend on the machine; it is a power of two, so that it
+    seldom changes when images are added.
     """
-    size = min(1024, max(16, -(-n_images // 64)))
+    size = min(1024, max(16, 1 << ((n_images - 1) // 64).bit_length()))
     return [(start, min(start + size, n_images)) for start in range(0, n_images, size)]
 
 
@@ -98,17 +99,8 @@ def describe(data: bytes, extractors: Sequence[Extractor]) -> ImageRecord:
     return ImageRecord(features, None, image.shape[1], image.shape[0], content)
 
 
-def read_photograph(path: Path) -> Any:
-    """The pixels of a photograph, or None where it cannot be read (any more)."""
-    try:
-        return decode(read_bytes(path))
-    except ImageError:
-        return None
-
-
 def open_shards(project: ProjectFolder) -> list[FeatureShard]:
     """The feature shards of a project whose extraction is finished."""
-    project.require("extract")
     n_images = int(project.require("extract").outputs["images"])
     return [FeatureShard(_shard_folder(project, i)) for i in range(len(shard_ranges(n_images)))]
 
@@ -149,18 +141,26 @@ def extract(
         There is no image, or none that can be read.
     UsageError, ProjectError, ProviderUnavailableError, MissingExtraError
     """
-    config, workers = config or ExtractConfig(), effective_jobs(jobs)
+    config = config or ExtractConfig()
+    effective_jobs(jobs)
     check_device(device)
     check_writable_name(project)
     table = scan(source)
     folder = ProjectFolder.create(project, source, __version__)
-    with folder.lock():
-        return _extract(folder, table, config, workers, device, listener)
+    return extract_table(folder, table, config, jobs=jobs, device=device, listener=listener)
 
 
-def _extract(
-    project: ProjectFolder, table: ImageTable, config: ExtractConfig, jobs: int, device: str, listener: Listener
+def extract_table(
+    project: ProjectFolder,
+    table: ImageTable,
+    config: ExtractConfig,
+    *,
+    jobs: int | None,
+    device: str,
+    listener: Listener,
 ) -> StageCard:
+    """What `extract` does once the images are listed and the project is there."""
+    workers = effective_jobs(jobs)
     parameters = _parameters(config)
     for message in table.unlisted:
         listener(Event("extract", "warning", f"cannot list the folder {message}: its images are missing"))
@@ -170,10 +170,10 @@ def _extract(
         project,
         "extract",
         parameters=parameters,
-        inputs={"images": table.fingerprint()},
+        after={"images": table.fingerprint()},
         outputs=[project.images, *(_shard_folder(project, i) for i in range(len(shard_ranges(len(table)))))],
         listener=listener,
-        body=lambda: _extract_shards(project, table, parameters, config, jobs, device, listener),
+        body=lambda: _extract_shards(project, table, parameters, config, workers, device, listener),
     )
 
 
@@ -190,7 +190,7 @@ def _extract_shards(
         table.write(path)
     project.features.mkdir(exist_ok=True)
     ranges = shard_ranges(len(table))
-    keys = [fingerprint_of([dict(parameters), table.fingerprint(*bounds)]) for bounds in ranges]
+    keys = [fingerprint_of([STAGES["extract"], dict(parameters), table.fingerprint(*bounds)]) for bounds in ranges]
     _drop_stale(project, keys)
     todo = [i for i in range(len(ranges)) if not _shard_folder(project, i).exists()]
     progress = _Progress(
@@ -249,7 +249,10 @@ def _drop_stale(project: ProjectFolder, keys: Sequence[str]) -> None:
     """Remove shards that belong to other images or parameters."""
     for folder in sorted(project.features.glob("shard-*")):
         number = folder.name.removeprefix("shard-")
-        card = FeatureShard.read_card(folder)
+        try:
+            card = FeatureShard.read_card(folder)
+        except StoreCorruptError:
+            card = None  # what is not marked does not exist
         if not number.isdigit() or int(number) >= len(keys) or card is None or card.key != keys[int(number)]:
             shutil.rmtree(folder)
 

@@ -13,7 +13,6 @@ from fastvbow.errors import UsageError
 from fastvbow.events import Listener, log_events
 from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
 from fastvbow.images.labels import read_labels
-from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable, readable
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.stage import run_stage
@@ -38,17 +37,15 @@ def groups(project: Path, *, labels: str = "none", listener: Listener = log_even
     StageMissingError, UsageError
     """
     folder = ProjectFolder.open(project)
-    with folder.lock():
-        modelled = folder.require("topics")
-        return run_stage(
-            folder,
-            "groups",
-            parameters={"labels": labels if labels in {"parent", "none"} else _content(Path(labels))},
-            inputs={"topics": modelled.fingerprint},
-            outputs=[folder.groups, folder.skipped],
-            listener=listener,
-            body=lambda: _group(folder, labels),
-        )
+    return run_stage(
+        folder,
+        "groups",
+        parameters={"labels": labels if labels in {"parent", "none"} else _content(Path(labels))},
+        after="topics",
+        outputs=[folder.groups, folder.skipped],
+        listener=listener,
+        body=lambda: _group(folder, labels),
+    )
 
 
 def _group(project: ProjectFolder, labels: str) -> dict[str, Any]:
@@ -65,11 +62,10 @@ def _group(project: ProjectFolder, labels: str) -> dict[str, Any]:
     }
 
 
-def check_labels(source: Path, labels: str) -> None:
+def check_labels(table: ImageTable, labels: str) -> None:
     """Raise a UsageError where a CSV file of labels does not fit the images: before the long work, not after."""
     if labels not in {"parent", "none"}:
         _content(Path(labels))
-        table = scan(source)
         read_labels(labels, table.names, table.image_ids)
 
 
@@ -80,8 +76,9 @@ def load_grouping(project: ProjectFolder, labels: str) -> Grouping:
     kept = [i for i, reason in enumerate(reasons) if reason is None]
     lost = [i for i, reason in enumerate(reasons) if reason is not None]
     known = read_labels(labels, table.names, table.image_ids)
+    theta = load_theta(project)
     return group(
-        np.asarray(load_theta(project)[kept]),
+        theta[kept] if lost else theta,
         [table.image_ids[i] for i in kept],
         [table.names[i] for i in kept],
         [known[i] for i in kept],

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from fastvbow import __version__
 from fastvbow.evaluation.clustering import clustering_scores
 from fastvbow.events import Event, Listener, log_events
+from fastvbow.executors import effective_jobs
 from fastvbow.groups.grouping import read_table
+from fastvbow.images.decode import decode, read_bytes
 from fastvbow.images.table import ImageTable, readable
 from fastvbow.pipeline.encoding import open_tokens
-from fastvbow.pipeline.extraction import open_shards, read_photograph
+from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.project import STAGES, ProjectFolder, StageCard
 from fastvbow.report.build import build_report
@@ -24,7 +26,14 @@ from fastvbow.report.content import ReportContent, Skipped
 __all__ = ["report"]
 
 
-def report(project: Path, *, per_topic: int = 24, uncertain: int = 24, listener: Listener = log_events) -> StageCard:
+def report(
+    project: Path,
+    *,
+    per_topic: int = 24,
+    uncertain: int = 24,
+    jobs: int | None = None,
+    listener: Listener = log_events,
+) -> StageCard:
     """Write ``PROJECT/report/index.html``, which opens from disk without a network.
 
     Parameters
@@ -34,6 +43,8 @@ def report(project: Path, *, per_topic: int = 24, uncertain: int = 24, listener:
         Most typical photographs shown of each topic.
     uncertain : int, default=24
         Most uncertain photographs shown.
+    jobs : int, optional
+        Threads that make thumbnails; None or -1: all processors.
     listener : Listener, optional
 
     Returns
@@ -46,21 +57,19 @@ def report(project: Path, *, per_topic: int = 24, uncertain: int = 24, listener:
     StageMissingError
         There are no groups yet.
     """
-    folder = ProjectFolder.open(project)
-    with folder.lock():
-        grouped = folder.require("groups")
-        return run_stage(
-            folder,
-            "report",
-            parameters={"per_topic": per_topic, "uncertain": uncertain},
-            inputs={"groups": grouped.fingerprint},
-            outputs=[folder.report / "index.html"],
-            listener=listener,
-            body=lambda: _build(folder, per_topic, uncertain, listener),
-        )
+    folder, workers = ProjectFolder.open(project), effective_jobs(jobs)
+    return run_stage(
+        folder,
+        "report",
+        parameters={"per_topic": per_topic, "uncertain": uncertain},
+        after="groups",
+        outputs=[folder.report / "index.html"],
+        listener=listener,
+        body=lambda: _build(folder, per_topic, uncertain, workers, listener),
+    )
 
 
-def _build(project: ProjectFolder, per_topic: int, uncertain: int, listener: Listener) -> dict[str, Any]:
+def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, listener: Listener) -> dict[str, Any]:
     images = ImageTable.read(project.images, project.source)
     groups, skipped = read_table(project.groups), read_table(project.skipped)
     rows = np.flatnonzero(np.concatenate([shard.read for shard in open_shards(project)]))
@@ -81,7 +90,7 @@ def _build(project: ProjectFolder, per_topic: int, uncertain: int, listener: Lis
         topic=shown,
         probability=groups["probability"].to_numpy(),
         entropy=groups["entropy"].to_numpy(),
-        read_photograph=lambda i: read_photograph(images.path(rows[i])),
+        read_photograph=lambda i: decode(read_bytes(images.path(rows[i]))),
         locate=lambda i: images.path(rows[i]),
         labels=labels if known else None,
         skipped=[Skipped(s["path"], s["reason"]) for s in skipped.to_pylist()],
@@ -94,7 +103,7 @@ def _build(project: ProjectFolder, per_topic: int, uncertain: int, listener: Lis
     def tell(done: int, total: int) -> None:
         listener(Event("report", "step", done=done, total=total))
 
-    page = build_report(content, project.report, per_topic=per_topic, n_uncertain=uncertain, progress=tell)
+    page = build_report(content, project.report, per_topic=per_topic, n_uncertain=uncertain, progress=tell, jobs=jobs)
     return {"page": page.relative_to(project.root).as_posix()}  # the project may be moved
 
 

@@ -6,14 +6,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastvbow import __version__
 from fastvbow.config import MODALITIES, EncodeConfig, ExtractConfig, TopicsConfig, VocabularyConfig
 from fastvbow.events import Listener, log_events
+from fastvbow.executors import effective_jobs
+from fastvbow.images.sources import scan
 from fastvbow.pipeline.encoding import encode
-from fastvbow.pipeline.extraction import extract
+from fastvbow.pipeline.extraction import check_device, check_writable_name, extract_table
 from fastvbow.pipeline.grouping import check_labels, groups
 from fastvbow.pipeline.reporting import report
 from fastvbow.pipeline.topic_modelling import check_enough_images, topics
 from fastvbow.pipeline.vocabularies import vocabulary
+from fastvbow.project import ProjectFolder, StageCard
 from fastvbow.words.vocabulary import share_words
 
 __all__ = ["RunResult", "run"]
@@ -87,27 +91,29 @@ def run(
     """
     extract_config, vocabulary_config = extract_config or ExtractConfig(), vocabulary_config or VocabularyConfig()
     topics_config = topics_config or TopicsConfig()
-    share_words(vocabulary_config.words, [name for kind in extract_config.features for name in MODALITIES[kind]])
-    check_labels(source, labels)
     started = time.perf_counter()
+    effective_jobs(jobs)
+    check_device(device)
+    check_writable_name(project)
+    share_words(vocabulary_config.words, [name for kind in extract_config.features for name in MODALITIES[kind]])
+    table = scan(source)
+    check_labels(table, labels)
+    folder = ProjectFolder.create(project, source, __version__)
     seconds: dict[str, float] = {}
 
-    def timed(stage: str) -> None:
+    def timed(stage: str, card: StageCard) -> StageCard:
         seconds[stage] = round(time.perf_counter() - started - sum(seconds.values()), 3)
+        return card
 
-    extracted = extract(source, project, extract_config, jobs=jobs, device=device, listener=listener)
-    timed("extract")
-    check_enough_images(extracted, topics_config.topics)
-    worded = vocabulary(project, vocabulary_config, jobs=jobs, listener=listener)
-    timed("vocabulary")
-    encode(project, encode_config, jobs=jobs, listener=listener)
-    timed("encode")
-    modelled = topics(project, topics_config, jobs=jobs, listener=listener)
-    timed("topics")
-    grouped = groups(project, labels=labels, listener=listener)
-    timed("groups")
-    reported = report(project, listener=listener)
-    timed("report")
+    with folder.lock():  # for the whole route: nobody may change a stage between two others
+        extracted = extract_table(folder, table, extract_config, jobs=jobs, device=device, listener=listener)
+        timed("extract", extracted)
+        check_enough_images(extracted, topics_config.topics)
+        worded = timed("vocabulary", vocabulary(project, vocabulary_config, jobs=jobs, listener=listener))
+        timed("encode", encode(project, encode_config, jobs=jobs, listener=listener))
+        modelled = timed("topics", topics(project, topics_config, jobs=jobs, listener=listener))
+        grouped = timed("groups", groups(project, labels=labels, listener=listener))
+        reported = timed("report", report(project, jobs=jobs, listener=listener))
     seconds["total"] = round(time.perf_counter() - started, 3)
     return RunResult(
         images=extracted.outputs["images"],

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sklearn.exceptions import ConvergenceWarning
 
 from fastvbow.events import Event, Listener
-from fastvbow.project import ProjectFolder, StageCard
+from fastvbow.project import STAGES, ProjectFolder, StageCard
 
 __all__ = ["no_numerical_warnings", "run_stage"]
 
@@ -23,7 +22,7 @@ def run_stage(
     stage: str,
     *,
     parameters: Mapping[str, Any],
-    inputs: Mapping[str, str],
+    after: str | Mapping[str, str],
     outputs: Sequence[Path],
     listener: Listener,
     body: Callable[[], Mapping[str, Any]],
@@ -33,36 +32,47 @@ def run_stage(
     Parameters
     ----------
     project : ProjectFolder
-        Locked by the caller.
+        Is locked while the stage runs.
     stage : str
-    parameters, inputs : mapping
+    parameters : mapping
         What the result depends on.
+    after : str or mapping of str to str
+        The stage that feeds this one, or named fingerprints of what else does.
     outputs : sequence of Path
         What the stage writes: where one has vanished, the stage runs.
     listener : Listener
     body : callable
         Does the work; what it returns is recorded as the card's ``outputs``.
+
+    Raises
+    ------
+    StageMissingError
+        The stage that feeds this one has not run.
     """
-    card = project.card(stage)
-    reasons = [] if card is None else _reasons(card, msgspec.to_builtins(dict(parameters)), inputs, outputs)
-    if card is not None and not reasons:
-        listener(Event(stage, "reused", _summary(card.outputs)))
+    with project.lock():
+        inputs = {after: project.require(after).fingerprint} if isinstance(after, str) else dict(after)
+        plain = msgspec.to_builtins(dict(parameters))
+        card = project.card(stage)
+        reasons = [] if card is None else _reasons(card, plain, inputs, outputs)
+        if card is not None and not reasons:
+            listener(Event(stage, "reused", card.summary))
+            return card
+        listener(Event(stage, "begin", f"done again, for {'; '.join(reasons)}" if reasons else ""))
+        project.begin(stage)
+        started = time.perf_counter()
+        counted = msgspec.to_builtins(dict(body()))
+        seconds = round(time.perf_counter() - started, 3)
+        card = StageCard(stage, plain, inputs, counted, seconds, STAGES[stage])
+        project.finish(card)
+        listener(Event(stage, "end", f"{card.summary}; {seconds:.1f} s"))
         return card
-    listener(Event(stage, "begin", f"done again, for {'; '.join(reasons)}" if reasons else ""))
-    project.begin(stage)
-    started = time.perf_counter()
-    counted = dict(body())
-    seconds = round(time.perf_counter() - started, 3)
-    plain = msgspec.to_builtins({"parameters": dict(parameters), "inputs": dict(inputs), "outputs": counted})
-    card = StageCard(stage, plain["parameters"], plain["inputs"], plain["outputs"], seconds)
-    project.finish(card)
-    listener(Event(stage, "end", f"{_summary(card.outputs)}; {seconds:.1f} s"))
-    return card
 
 
 @contextmanager
 def no_numerical_warnings() -> Iterator[None]:
     """Keep scikit-learn quiet about fewer distinct features than words, or photographs than topics: no fault here."""
+    from sklearn.exceptions import ConvergenceWarning  # heavy, and most calls need no scikit-learn
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "invalid value encountered in divide", RuntimeWarning)  # PCA of one row
@@ -74,6 +84,8 @@ def _reasons(
 ) -> list[str]:
     """Why a stage that has run must run again; empty where it need not."""
     reasons = _differences(card.parameters, parameters)
+    if card.revision != STAGES[card.stage]:
+        reasons.append("this fastvbow computes it otherwise")
     reasons += [f"{k} changed" for k in sorted({*card.inputs, *inputs}) if card.inputs.get(k) != inputs.get(k)]
     gone = [path.name for path in outputs if not path.exists()]
     if gone:
@@ -95,7 +107,3 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "
         elif before != after:
             words.append(f"{within}{name}: {before} -> {after}")
     return words
-
-
-def _summary(outputs: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in outputs.items() if isinstance(value, int | float | str))

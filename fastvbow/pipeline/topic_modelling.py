@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,15 +55,15 @@ def topics(
     folder, config = ProjectFolder.open(project), config or TopicsConfig()
     workers = effective_jobs(jobs)
     with folder.lock():
-        encoded = folder.require("encode")
+        folder.require("encode")
         vocabulary = Vocabulary.load(folder.vocabulary)
         weights = {name: config.weights[name] for name in vocabulary.codebooks}
         check_enough_images(folder.require("extract"), config.topics)
         return run_stage(
             folder,
             "topics",
-            parameters={"topics": config.topics, "sweeps": config.sweeps, "weights": weights, "seed": config.seed},
-            inputs={"encode": encoded.fingerprint},
+            parameters=msgspec.structs.asdict(config) | {"weights": weights},
+            after="encode",
             outputs=[folder.topics],
             listener=listener,
             body=lambda: _fit(folder, config, vocabulary, workers, listener),
@@ -95,8 +96,7 @@ def _fit(
         listener(Event("topics", "step", done=sweep, total=total, unit="sweeps"))
 
     model.fit(streams, doc_groups=start, callback=tell)
-    theta = np.concatenate([model.transform(stream) for stream in streams])
-    model.set_params(n_jobs=None)  # it changes no result, so it is no part of the model
+    theta = model.transform(streams)
     with replace_folder(project.topics) as folder:
         model.save(folder / "model")
         np.save(folder / "theta.npy", theta)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,7 @@ from fastvbow.config import VocabularyConfig
 from fastvbow.errors import NoImagesError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, one_thread_each
+from fastvbow.features.store import FeatureShard
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.stage import no_numerical_warnings, run_stage
 from fastvbow.project import ProjectFolder, StageCard, replace_folder
@@ -46,16 +48,15 @@ def vocabulary(
     """
     folder, config = ProjectFolder.open(project), config or VocabularyConfig()
     workers = effective_jobs(jobs)
-    with folder.lock():
-        return run_stage(
-            folder,
-            "vocabulary",
-            parameters={"words": config.words, "sample": config.sample, "seed": config.seed},
-            inputs={"extract": folder.require("extract").fingerprint},
-            outputs=[folder.vocabulary],
-            listener=listener,
-            body=lambda: _train(folder, config, workers, listener),
-        )
+    return run_stage(
+        folder,
+        "vocabulary",
+        parameters=msgspec.structs.asdict(config),
+        after="extract",
+        outputs=[folder.vocabulary],
+        listener=listener,
+        body=lambda: _train(folder, config, workers, listener),
+    )
 
 
 def _train(project: ProjectFolder, config: VocabularyConfig, jobs: int, listener: Listener) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def _train(project: ProjectFolder, config: VocabularyConfig, jobs: int, listener
     with one_thread_each(), no_numerical_warnings():
         for number, (name, share) in enumerate(shares.items()):
             rng = np.random.default_rng([config.seed, number])
-            sample = _sample([shard.descriptors(name) for shard in shards], config.sample, rng)
+            sample = _sample(shards, name, config.sample, rng)
             codebooks[name] = train_codebook(sample, share, project=name != "sift", seed=config.seed, n_jobs=jobs)
             if codebooks[name].n_words < share:
                 listener(
@@ -84,9 +85,9 @@ def _train(project: ProjectFolder, config: VocabularyConfig, jobs: int, listener
     return {"words": vocabulary.n_words, **{f"{name} words": book.n_words for name, book in codebooks.items()}}
 
 
-def _sample(parts: Sequence[NDArray[Any]], size: int, rng: np.random.Generator) -> NDArray[Any]:
-    """At most `size` rows, drawn evenly over all parts: one at random from each of `size` equal stretches."""
-    ends = np.cumsum([len(part) for part in parts])
+def _sample(shards: Sequence[FeatureShard], name: str, size: int, rng: np.random.Generator) -> NDArray[Any]:
+    """At most `size` descriptors, drawn evenly over all shards: one at random from each of `size` equal stretches."""
+    ends = np.cumsum([shard.card.rows[name] for shard in shards])
     n_rows = int(ends[-1])
     if n_rows <= size:
         rows = np.arange(n_rows)
@@ -94,6 +95,8 @@ def _sample(parts: Sequence[NDArray[Any]], size: int, rng: np.random.Generator) 
         rows = np.unique(((np.arange(size) + rng.random(size)) * (n_rows / size)).astype(np.int64))
     cuts = np.searchsorted(rows, ends)
     starts = np.concatenate([[0], cuts[:-1]])
-    return np.concatenate(
-        [part[rows[a:b] - (end - len(part))] for part, end, a, b in zip(parts, ends, starts, cuts, strict=True)]
-    )
+    drawn = []
+    for shard, end, a, b in zip(shards, ends, starts, cuts, strict=True):
+        part = shard.descriptors(name)  # one map at a time: each holds a file open
+        drawn.append(part[rows[a:b] - (end - len(part))])
+    return np.concatenate(drawn)

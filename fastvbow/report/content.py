@@ -1,7 +1,8 @@
 """What a report is made of: plain columns, one entry per photograph, handed in by the caller.
 
 The report knows no stage of the route. Whoever calls it fills these columns from wherever they lie; photographs are
-asked for one by one, and only those that the page shows, so a million images cost a million short strings and no more.
+asked for a few at a time, and only those that the page shows. Of any other image there is nothing but its entries in
+the columns: two or three short strings and three numbers.
 """
 
 from __future__ import annotations
@@ -62,8 +63,9 @@ class ReportContent:
         Entropy over all topics in nats; ignored where `topic` is -1.
     read_photograph : callable (int) -> ndarray of shape (height, width, 3), uint8, RGB, or None
         Decodes the i-th photograph, upright; None if it can no longer be read (an `ImageError` or `OSError` counts as
-        None). Called at most once per photograph, from the calling thread, only for photographs that are shown. A
-        thumbnail or a reduced decode will do: 320 x 200 pixels are all that is kept.
+        None). Called at most once per photograph, in any order, only for photographs that are shown, and from several
+        threads at once where `build_report` is given more than one job. A thumbnail or a reduced decode will do: 320 x
+        200 pixels are all that is kept.
     locate : callable (int) -> pathlib.Path or None
         The file of the i-th original, which a click opens; None for a photograph that is no file of its own (in a tar
         or Parquet shard). A relative path is taken from the working directory.

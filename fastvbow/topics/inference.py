@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastvbow.topics._gibbs as _gibbs
+from fastvbow.executors import make_executor, run_tasks
 from fastvbow.topics.stream import TokenStream
 
-__all__ = ["complete_documents", "infer_theta", "number_of_threads"]
+__all__ = ["complete_documents", "infer_theta"]
 
 TOLERANCE = 1e-3  # a document is done when an iteration moves less than this share of its tokens
-BLOCK = 100_000  # tokens a task takes
+BLOCK = 20_000  # tokens a task takes: some milliseconds' work, so that a few hundred images keep several threads busy
 HELD_OUT = 200_000  # tokens of the perplexity looked at together
-
-
-def number_of_threads(n_jobs: int | None) -> int:
-    """Threads that scikit-learn's `n_jobs` asks for: None is 1, -1 all cores of this process, -2 all but one."""
-    if n_jobs is None:
-        return 1
-    if n_jobs == 0:
-        raise ValueError("n_jobs must not be 0: 1 is one thread, -1 all cores")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
 
 
 def infer_theta(
@@ -66,19 +55,16 @@ def infer_theta(
         fixed = (stream.words, stream.offsets, weights, alpha, phi, max_iter, TOLERANCE)
         _gibbs.infer(*fixed, begin, end, tally, scratch, out)
 
-    tasks = []
-    first = 0
-    for stream in streams:
-        out = theta[first : first + stream.n_docs]
-        tasks += [(stream, begin, end, out) for begin, end in stream.blocks(BLOCK)]
-        first += stream.n_docs
-    if n_threads == 1:
-        for task in tasks:
-            run(task)
-    else:
-        with ThreadPoolExecutor(n_threads) as pool:
-            for _ in pool.map(run, tasks):
-                pass
+    def tasks() -> Iterator[tuple[TokenStream, int, int, NDArray[np.float64]]]:
+        first = 0
+        for stream in streams:
+            out = theta[first : first + stream.n_docs]
+            yield from ((stream, begin, end, out) for begin, end in stream.blocks(BLOCK))
+            first += stream.n_docs
+
+    with make_executor(n_threads) as executor:
+        for _ in run_tasks(executor, run, tasks(), ahead=2 * n_threads):
+            pass
     return theta
 
 

@@ -12,8 +12,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastvbow.executors import effective_jobs
 from fastvbow.topics import checks, persistence
-from fastvbow.topics.inference import complete_documents, infer_theta, number_of_threads
+from fastvbow.topics.inference import complete_documents, infer_theta
 from fastvbow.topics.stream import TokenStream
 from fastvbow.topics.training import Chain, train
 
@@ -53,8 +54,8 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     random_state : int, RandomState instance or None, default=None
         Seed of the training chain.
     n_jobs : int, default=None
-        Threads of `transform`, `perplexity` and `score`: None is 1, -1 all cores. Changes no result. Training is one
-        chain.
+        Threads of `transform`, `perplexity` and `score`: None is 1, -1 all cores. Changes no result and is not saved.
+        Training is one chain.
 
     Attributes
     ----------
@@ -225,7 +226,17 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         return log_likelihood / n_tokens
 
     def save(self, folder: str | Path) -> None:
-        """Write the model to a folder, at once or not at all; `fastvbow.topics.persistence` specifies it."""
+        """Write the model to a folder, as `fastvbow.topics.persistence` specifies.
+
+        The files are written beside it and swapped in whole: an error leaves a model that is there as it was. A process
+        killed between the two renames of the swap leaves the old model under a hidden name (``.NAME.HEX.old``) beside
+        the folder; in a project, the next writer puts it back.
+
+        Raises
+        ------
+        ProjectError
+            The folder cannot be written, or holds something that is not a topic model.
+        """
         check_is_fitted(self)
         persistence.save(self, Path(folder))
 
@@ -249,7 +260,7 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     def _frozen(self) -> tuple[Any, ...]:
         phi = np.ascontiguousarray(self.topic_word_.T)
         max_iter = checks.whole("transform_iter", self.transform_iter, 1)
-        return phi, self.doc_topic_prior_, self.word_weights_, max_iter, number_of_threads(self.n_jobs)
+        return phi, self.doc_topic_prior_, self.word_weights_, max_iter, effective_jobs(self.n_jobs, default=1)
 
     def _streams(self, X: Any, *, reset: bool) -> list[TokenStream]:
         streams = [X] if isinstance(X, TokenStream) else list(X) if _all_streams(X) else None

@@ -14,7 +14,7 @@ A model is a folder with two files. A writer MUST put the folder in place by a r
 - A reader MUST refuse a ``version`` above its own and MUST open every one below it. It MUST refuse a tensors file whose
   checksum is another. It MUST NOT execute anything that it read.
 - The topics of the training tokens are not part of a model. A random generator given as ``random_state`` is written as
-  null; ``seed`` is what was drawn from it.
+  null; ``seed`` is what was drawn from it. ``n_jobs`` is written as null: it says how to compute, not what.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def save(model: Any, folder: Path) -> None:
         "log_likelihood_sweeps": model.log_likelihood_sweeps_,
     }
     parameters: dict[str, Any] = {}
-    for name, value in model.get_params().items():
+    for name, value in {**model.get_params(), "n_jobs": None}.items():
         if value is None or np.ndim(value) == 0:
             value = value.item() if isinstance(value, np.generic) else value
             parameters[name] = value if isinstance(value, (int, float)) else None

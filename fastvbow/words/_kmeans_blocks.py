@@ -7,17 +7,16 @@ the same bytes come out for any `n_jobs`.
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import assert_all_finite
 
 from fastvbow.errors import UsageError
+from fastvbow.executors import effective_jobs, make_executor, run_tasks
 from fastvbow.words import _kmeans_kernels as kernels
 
 __all__ = [
@@ -33,13 +32,11 @@ __all__ = [
     "nearest_centers",
     "row_blocks",
     "sweep",
-    "thread_count",
     "threads",
 ]
 
 DTYPES = [np.float64, np.float32, np.float16, np.uint8]  # what rows may be; anything else becomes the first
 ROWS = 2048
-_T = TypeVar("_T")
 
 
 class Sweep(NamedTuple):
@@ -52,47 +49,17 @@ class Sweep(NamedTuple):
     counts: np.ndarray
 
 
-class _SerialExecutor(Executor):
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
-
-
-def thread_count(n_jobs: int | None) -> int:
-    """Return the number of threads that `n_jobs` means: None is 1, -1 all cores, -2 all but one."""
-    if n_jobs is None:
-        n_jobs = 1
-    if n_jobs == 0 or int(n_jobs) != n_jobs:
-        raise UsageError(f"n_jobs={n_jobs!r} cannot be used; give None, a positive number, or -1 for all cores")
-    if n_jobs < 0:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        n_jobs = max(1, cores + 1 + n_jobs)
-    return int(n_jobs)
-
-
 @contextmanager
 def threads(n_jobs: int | None) -> Iterator[tuple[Executor, int]]:
-    """Lend an executor for `n_jobs` threads and their number."""
-    n_threads = thread_count(n_jobs)
-    with _SerialExecutor() if n_threads == 1 else ThreadPoolExecutor(n_threads, "fastvbow-kmeans") as pool:
+    """Lend an executor for `n_jobs` threads (None is 1) and their number."""
+    n_threads = effective_jobs(n_jobs, default=1)
+    with make_executor(n_threads) as pool:
         yield pool, n_threads
 
 
 def row_blocks(n: int, rows: int = ROWS) -> Iterator[slice]:
     """Cut range(n) into slices of `rows`."""
     return (slice(start, min(n, start + rows)) for start in range(0, n, rows))
-
-
-def _in_order(pool: Executor, fn: Callable[[slice], _T], parts: Iterator[slice], in_flight: int) -> Iterator[_T]:
-    """Run fn on every part; yield the results in the order of the parts with at most `in_flight` of them pending."""
-    pending: deque[Future[_T]] = deque()
-    for part in parts:
-        pending.append(pool.submit(fn, part))
-        if len(pending) >= in_flight:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 def float_dtype(*arrays: np.ndarray) -> np.dtype:
@@ -175,7 +142,7 @@ def sweep(
     # With sums, a part has at least K rows: adding up the (K, d) partial sums stays cheaper than making them.
     rows = ROWS if not with_sums else ROWS * max(1, -(-K // ROWS))
     inertia, sums, counts = 0.0, np.zeros((K, d)), np.zeros(K)
-    for part_inertia, part_sums, part_counts in _in_order(pool, one, row_blocks(n, rows), 2 * n_threads):
+    for part_inertia, part_sums, part_counts in run_tasks(pool, one, row_blocks(n, rows), ahead=2 * n_threads):
         inertia += part_inertia
         if with_sums:
             sums += part_sums

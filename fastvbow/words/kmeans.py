@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from fastvbow.errors import UsageError
+from fastvbow.executors import effective_jobs
 from fastvbow.words._kmeans_blocks import (
     DTYPES,
     Sweep,
@@ -27,7 +28,6 @@ from fastvbow.words._kmeans_blocks import (
     nearest_centers,
     row_blocks,
     sweep,
-    thread_count,
     threads,
 )
 from fastvbow.words.seeding import starting_centers
@@ -221,7 +221,7 @@ class MiniBatchKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluster
         dtype = float_dtype(X)
         out = np.empty((len(X), len(self.cluster_centers_)), dtype)
         centers = self.cluster_centers_.astype(dtype)
-        with threadpool_limits(limits=thread_count(self.n_jobs), user_api="blas"):
+        with threadpool_limits(limits=effective_jobs(self.n_jobs, default=1), user_api="blas"):
             for rows in row_blocks(len(X)):
                 out[rows] = euclidean_distances(as_block(X, rows).astype(dtype, copy=False), centers)
         return out

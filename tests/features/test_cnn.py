@@ -191,7 +191,7 @@ def test_auto_goes_on_where_cuda_does_not_start(monkeypatch, tmp_path):
     made = fake_onnxruntime(monkeypatch, [CUDA, CPU], [CPU])
     assert open_session(tmp_path / "m.onnx", "auto").get_providers() == [CPU]
     assert made[0] == "preloaded"
-    assert made[1].providers == [CUDA, CPU]
+    assert made[1].providers == [(CUDA, {"use_tf32": 0}), CPU]
 
 
 def test_cuda_is_taken_where_it_runs(monkeypatch, tmp_path):

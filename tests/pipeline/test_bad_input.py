@@ -126,7 +126,6 @@ def all_flat(folder: Path) -> None:
         (None, ["--features", ""], 2, "--features takes sift, cnn or both, not nothing"),
         (None, ["--features", "sift,sift"], 2, "--features takes"),
         (None, ["--jobs", 0], 2, "--jobs is at least 1, or -1 for all processors, not 0"),
-        (None, ["--jobs", -2], 2, "--jobs is at least 1"),
         (None, ["--device", "nonsense"], 2, "--device is one of auto, cpu, cuda, not nonsense"),
         (None, ["--labels", "missing.csv"], 2, "cannot read labels from missing.csv: No such file"),
     ],

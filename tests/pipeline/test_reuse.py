@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +14,10 @@ from conftest import SIFT, Recorder, contents, snapshot
 
 from fastvbow import pipeline
 from fastvbow.config import ExtractConfig, TopicsConfig, VocabularyConfig
+from fastvbow.demo.crops import make_crops
+from fastvbow.errors import ProjectError
+from fastvbow.pipeline.extraction import shard_ranges
+from fastvbow.project import STAGES as REVISIONS
 
 STAGES = ["extract", "vocabulary", "encode", "topics", "groups", "report"]
 
@@ -200,3 +205,67 @@ def test_report_options(sift_copy, cli):
     outcome = cli("report", sift_copy, "--per-topic", 2, "--uncertain", 0)
     assert "per_topic: 24 -> 2" in outcome.err
     assert outcome.out == f"report: {sift_copy / 'report' / 'index.html'}\n"
+
+
+def test_a_stage_that_is_computed_otherwise_is_done_again(sift_folder, sift_copy, monkeypatch):
+    monkeypatch.setitem(REVISIONS, "topics", 2)
+    seen = again(sift_folder, sift_copy)
+    assert seen.stages("reused") == ["extract", "vocabulary", "encode"]
+    assert "this fastvbow computes it otherwise" in seen.message("topics", "begin")
+
+
+def test_the_run_holds_the_project_to_its_end(sift_folder, sift_copy):
+    """Another thread cannot change a stage between two others."""
+    refused = []
+
+    def intrude(event):
+        if event.kind == "end":
+            with ThreadPoolExecutor(1) as elsewhere:
+                change = elsewhere.submit(pipeline.vocabulary, sift_copy, VocabularyConfig(words=9))
+                refused.append(isinstance(change.exception(), ProjectError))
+
+    pipeline.run(
+        sift_folder,
+        sift_copy,
+        extract_config=ExtractConfig(features=("sift",)),
+        vocabulary_config=VocabularyConfig(words=30),
+        topics_config=TopicsConfig(topics=4, sweeps=5),
+        listener=intrude,
+    )
+    assert refused == [True] * 5
+
+
+def test_a_damaged_shard_card_is_no_shard(sift_folder, sift_copy):
+    damaged = min((sift_copy / "features").glob("shard-*")) / "card.json"
+    before = damaged.read_bytes()
+    damaged.write_text("{")
+    (sift_copy / "stages" / "extract.json").unlink()
+    again(sift_folder, sift_copy)
+    assert damaged.read_bytes() == before
+
+
+def test_an_appended_photograph_leaves_other_shards_alone(sift_folder, tmp_path):
+    source = tmp_path / "photographs"
+    shutil.copytree(sift_folder, source)
+    pipeline.extract(source, tmp_path / "project", ExtractConfig(features=("sift",)))
+    shards = sorted((tmp_path / "project" / "features").iterdir())
+    before = [shard.stat().st_mtime_ns for shard in shards]
+    assert len(before) > 1
+    shutil.copy(next(source.rglob("*.jpg")), source / "zzz.jpg")
+    pipeline.extract(source, tmp_path / "project", ExtractConfig(features=("sift",)))
+    assert [shard.stat().st_mtime_ns for shard in shards][:-1] == before[:-1]
+
+
+def test_shard_sizes_seldom_change():
+    for n in (1, 60, 1600, 20_000, 1_000_000):
+        assert shard_ranges(n)[-1][1] == n
+        assert len({shard_ranges(m)[0][1] for m in range(n, n + 10) if m > 1030}) <= 1
+    assert [b - a for a, b in shard_ranges(1_000_000)][:2] == [1024, 1024]
+    assert len(shard_ranges(1600)) == 50, "a small corpus keeps several workers busy too"
+
+
+def test_the_demonstration_is_reused_as_well(tmp_path):
+    assert make_crops(tmp_path, crops_per_photograph=1) > 10
+    before = snapshot(tmp_path)
+    make_crops(tmp_path, crops_per_photograph=1)
+    assert snapshot(tmp_path) == before, "a crop that stands keeps its time"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 import urllib.parse
 from collections import Counter
 from pathlib import Path
@@ -176,6 +178,70 @@ def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
     assert first == second and len(first) > 30
 
 
+@pytest.mark.parametrize("jobs", [2, 5, -1])
+def test_threads_change_no_byte(tmp_path: Path, jobs: int) -> None:
+    def read(i: int) -> np.ndarray | None:
+        if i % 5 == 0:
+            raise FileNotFoundError(i)
+        return photograph(i)
+
+    steps: dict[int, list] = {1: [], jobs: []}
+    written = {}
+    for n in (1, jobs):
+        build_report(
+            content(labels=["a"] * 60, read_photograph=read),
+            tmp_path / str(n),
+            jobs=n,
+            progress=lambda *step, n=n: steps[n].append((*step, threading.get_ident())),
+        )
+        page = page_of(content(labels=["a"] * 60, read_photograph=read), tmp_path / "page", jobs=n)
+        written[n] = {p.relative_to(page.folder): p.read_bytes() for p in page.folder.rglob("*") if p.is_file()}
+        assert written[n] == {
+            p.relative_to(tmp_path / str(n)): p.read_bytes() for p in (tmp_path / str(n)).rglob("*") if p.is_file()
+        }
+    assert written[1] == written[jobs]
+    total = len(steps[1])
+    assert steps[1] == steps[jobs] == [(i, total, threading.get_ident()) for i in range(1, total + 1)]
+
+
+def test_photographs_are_read_at_once(tmp_path: Path) -> None:
+    both = threading.Barrier(2, timeout=20)  # breaks unless two are read together
+
+    def read(i: int) -> np.ndarray:
+        both.wait()
+        return photograph(i)
+
+    assert page_of(content(4, 1, read_photograph=read), tmp_path / "report", jobs=2).thumbs()
+
+
+def test_one_job_reads_in_the_calling_thread(tmp_path: Path) -> None:
+    threads = set()
+
+    def read(i: int) -> np.ndarray:
+        threads.add(threading.get_ident())
+        return photograph(i)
+
+    page_of(content(read_photograph=read), tmp_path / "report")
+    assert threads == {threading.get_ident()}
+
+
+def test_an_interrupt_reads_no_further(tmp_path: Path) -> None:
+    begun = []
+
+    def read(i: int) -> np.ndarray:
+        begun.append(i)
+        time.sleep(0.1)  # eight are handed out meanwhile
+        return photograph(i)
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_report(content(read_photograph=read), tmp_path / "report", progress=interrupt, jobs=2)
+    assert 2 <= len(begun) <= 5, "what was not begun is cancelled"
+    assert not list(tmp_path.iterdir()), "nothing is left behind, and no thread writes there any more"
+
+
 def test_it_replaces_the_old_report_or_leaves_it(tmp_path: Path) -> None:
     folder = tmp_path / "report"
     build_report(content(), folder)
@@ -211,6 +277,8 @@ def test_misuse_is_named(tmp_path: Path) -> None:
         content(topic=np.resize([0, 4], 60))
     with pytest.raises(UsageError, match="per_topic=0"):
         build_report(content(), tmp_path / "report", per_topic=0)
+    with pytest.raises(UsageError, match="--jobs is at least 1"):
+        build_report(content(), tmp_path / "report", jobs=0)
     with pytest.raises(UsageError, match=r"shape \(5, 5\)"):
         build_report(content(read_photograph=lambda i: np.zeros((5, 5), np.uint8)), tmp_path / "report")
     assert not list(tmp_path.iterdir())

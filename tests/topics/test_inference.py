@@ -1,10 +1,14 @@
+import threading
+from types import SimpleNamespace
+
 import naive
 import numpy as np
 import pytest
 from topics.planted import draw, stream_of
 
-from fastvbow.topics import GibbsLDA, TokenStream
-from fastvbow.topics.inference import TOLERANCE, infer_theta, number_of_threads
+from fastvbow import executors
+from fastvbow.topics import GibbsLDA, TokenStream, _gibbs
+from fastvbow.topics.inference import BLOCK, TOLERANCE, infer_theta
 
 K, V = 6, 80
 
@@ -66,6 +70,54 @@ def test_threads_change_no_byte(model, documents, n_jobs, monkeypatch):
     model.set_params(n_jobs=None)
 
 
+def test_a_small_corpus_keeps_several_threads_busy(model, monkeypatch):
+    words = np.random.default_rng(3).integers(0, V, (600, 100), np.uint16)
+    stream = TokenStream(words.ravel(), np.arange(601) * 100, V)
+    alone = model.transform(stream)
+    both = threading.Barrier(2, timeout=20)  # breaks unless two tasks are there together
+    first = iter([True, True])
+
+    def infer(*args):
+        if next(first, False):
+            both.wait()
+        return _gibbs.infer(*args)
+
+    monkeypatch.setattr("fastvbow.topics.inference._gibbs", SimpleNamespace(infer=infer))
+    model.set_params(n_jobs=2)
+    try:
+        np.testing.assert_array_equal(model.transform(stream), alone)
+    finally:
+        model.set_params(n_jobs=None)
+    assert next(first, None) is None
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_shards_in_one_call(model, documents, n_jobs, monkeypatch):
+    """A list of streams gives the rows of all of them, and one set of threads works through the whole list."""
+    whole = model.transform(stream_of(documents * 5, V))
+    shards = [stream_of(documents[:3], V), stream_of([], V), *[stream_of(documents[3:] + documents[:3], V)] * 4]
+    shards.append(stream_of(documents[3:], V))
+    made = []
+    monkeypatch.setattr(
+        "fastvbow.topics.inference.make_executor", lambda jobs: made.append(jobs) or executors.make_executor(jobs)
+    )
+    model.set_params(n_jobs=n_jobs)
+    try:
+        np.testing.assert_array_equal(model.transform(shards), whole)
+    finally:
+        model.set_params(n_jobs=None)
+    assert made == [n_jobs]
+
+
+def test_blocks_change_no_byte(model, documents, monkeypatch):
+    stream = stream_of(documents * 300, V)
+    assert stream.n_tokens > 5 * BLOCK
+    found = model.transform(stream)
+    for block in (1, 100_000, 10**9):
+        monkeypatch.setattr("fastvbow.topics.inference.BLOCK", block)
+        np.testing.assert_array_equal(model.transform(stream), found)
+
+
 def test_theta_is_near_the_posterior_mean():
     rng = np.random.default_rng(4)
     phi = rng.dirichlet(np.full(V, 0.1), K)
@@ -122,9 +174,3 @@ def test_tiny_priors_stay_finite(documents):
     model = GibbsLDA(K, doc_topic_prior=1e-300, topic_word_prior=1e-300, max_iter=3, random_state=0)
     theta = model.fit_transform(stream_of(documents, V))
     np.testing.assert_allclose(theta.sum(axis=1), 1)
-
-
-def test_number_of_threads():
-    assert [number_of_threads(n) for n in (None, 1, 3)] == [1, 1, 3]
-    assert number_of_threads(-1) >= number_of_threads(-2) >= 1
-    assert number_of_threads(-10_000) == 1

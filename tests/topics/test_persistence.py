@@ -47,6 +47,15 @@ def test_manifest(model, folder):
     assert "doc_topic_prior" not in manifest["parameters"]
 
 
+def test_the_number_of_threads_is_no_part_of_a_model(model, folder, tmp_path):
+    assert json.loads((folder / "manifest.json").read_text())["parameters"]["n_jobs"] is None
+    model.set_params(n_jobs=2).save(tmp_path / "again")
+    assert model.n_jobs == 2, "the estimator keeps its own"
+    for name in ("manifest.json", "model.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+    assert GibbsLDA.load(tmp_path / "again").n_jobs is None
+
+
 def test_names_of_words_and_generators(tmp_path):
     frame = pd.DataFrame(X, columns=[f"word {i}" for i in range(8)])
     GibbsLDA(2, max_iter=2, random_state=np.random.RandomState(0)).fit(frame).save(tmp_path / "m")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -90,6 +92,41 @@ def test_at_most_64_dimensions():
     assert book.centers.shape == (5, 64)
 
 
+@pytest.mark.parametrize(("most", "step"), [(50_000, 1), (400, 1), (399, 2), (150, 3), (100, 4)])
+def test_the_projection_is_fitted_on_evenly_taken_rows(most, step, sample, monkeypatch):
+    """They are unit vectors, and nobody holds on to them while the words are learned."""
+    seen = []
+
+    class WatchedPCA(module.PCA):
+        def fit(self, X):
+            seen.append((weakref.ref(X), X.copy()))
+            return super().fit(X)
+
+    class WatchedKMeans(module.MiniBatchKMeans):
+        def fit(self, X):
+            assert seen[0][0]() is None
+            assert X.shape == (400, 20)
+            return super().fit(X)
+
+    monkeypatch.setattr(module, "PCA_ROWS", most)
+    monkeypatch.setattr(module, "PCA", WatchedPCA)
+    monkeypatch.setattr(module, "MiniBatchKMeans", WatchedKMeans)
+    train_codebook(sample[0], 7, project=True, seed=0)
+    vectors = sample[0][::step].astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert len(vectors) <= most
+    assert seen[0][1].dtype == np.float32
+    np.testing.assert_allclose(seen[0][1], vectors, atol=1e-6)
+
+
+def test_unit_vectors_in_blocks(sample, monkeypatch):
+    vectors = np.vstack([sample[0], np.zeros((1, 20), np.float16)])
+    whole = module._unit(vectors)
+    np.testing.assert_allclose(np.linalg.norm(whole, axis=1), [1] * 400 + [0], atol=1e-6)
+    monkeypatch.setattr(module, "_BLOCK", 37)
+    np.testing.assert_array_equal(module._unit(vectors), whole)
+
+
 def test_projection_in_blocks(vocabulary, sample, monkeypatch):
     whole = vocabulary.codebooks["conv"].project(sample[0])
     monkeypatch.setattr(module, "_BLOCK", 37)
@@ -139,6 +176,9 @@ def test_threads_and_seed(sample):
 def test_saved_and_loaded(vocabulary, tmp_path):
     vocabulary.save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "vocabulary.safetensors"]
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    specified = re.findall(r"``(\w+)``", module.__doc__.partition("``manifest.json``")[2].partition(") and")[0])
+    assert set(specified) == {*manifest, *manifest["codebooks"][0]}, "the format is what is written"
     loaded = Vocabulary.load(tmp_path)
     assert list(loaded.codebooks) == ["sift", "conv", "pooled"], "in order: it numbers the words"
     for name, book in vocabulary.codebooks.items():
