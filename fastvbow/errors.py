@@ -9,8 +9,8 @@
     │   └── StoreCorruptError                a file does not hold what its card says
     ├── NoImagesError (ValueError)           nothing that can be grouped was found
     ├── MissingExtraError (ImportError)      an optional package; carries the exact pip line
-    └── ProviderUnavailableError (RuntimeError)   the device asked for cannot run the model
-    ImageError (FastvbowError, ValueError)   one photograph cannot be read; the route reports it and goes on
+    ├── ProviderUnavailableError (RuntimeError)   the device asked for cannot run the model
+    └── ImageError (ValueError)              one photograph cannot be read; the route reports it and goes on
 
 A message says what came, what was wanted and what to do. The library raises; only the command line catches.
 """
