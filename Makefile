@@ -1,5 +1,5 @@
 # make demo                      builds, installs and groups the bundled photographs
-# make demo IMAGES=/some/folder  the same with your own
+# make demo IMAGES=/some/folder  the same with your own; PROJECT=folder says where to, ARGS="--topics 8" passes options on
 # make test                      installs what the tests need and runs them
 # make lint                      style, types and the house rules (see CONTRIBUTING.md)
 # make wheel                     builds a wheel and tries it in an empty environment
@@ -44,11 +44,18 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --upgrade 'pip>=23.1'
 
+# Both ONNX Runtimes write to one folder: where the other one is, both have to go first.
+OTHER := $(if $(filter gpu,$(EXTRA)),onnxruntime,onnxruntime-gpu)
+DROP_OTHER = @if $(VENV)/bin/pip show -q $(OTHER) 2>/dev/null; then \
+	$(VENV)/bin/pip uninstall -q -y onnxruntime onnxruntime-gpu; rm -f $(VENV)/.installed-* $(VENV)/.tested-* $(VENV)/.linted-*; fi
+
 $(VENV)/.installed-$(EXTRA): $(VENV)/bin/pip $(BUILD_FILES)
+	$(DROP_OTHER)
 	$(INSTALL) '.[$(EXTRA)]'
 	@touch $@
 
 $(VENV)/.tested-$(EXTRA): $(VENV)/bin/pip $(BUILD_FILES)
+	$(DROP_OTHER)
 	$(INSTALL) '.[$(EXTRA),test]'
 	@touch $@ $(VENV)/.installed-$(EXTRA)
 

@@ -92,7 +92,9 @@ def _working(quiet: bool) -> Iterator[Display]:
         _complain(str(error))
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
     except OSError as error:  # the disk is full, the project was taken away: what no stage foresees
-        _complain(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        # NumPy's own says how much it could write, not why
+        what = error.strerror or f"cannot write all data, perhaps since the disk is full ({error})"
+        _complain(what + (f": {error.filename}" if error.filename else ""))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("fastvbow: interrupted; the same command goes on where it stopped", err=True)

@@ -116,10 +116,10 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         _within("--topics", self.topics, 1, 65535)
         _within("--sweeps", self.sweeps, 1, _MOST)
         _within("--seed", self.seed, 0, _MOST_SEED)
-        bad = [name for name, weight in self.weights.items() if not 0 < weight < float("inf")]
+        bad = [name for name, weight in self.weights.items() if not 1 / 64 <= weight <= 1 << 20]
         known = {name for names in MODALITIES.values() for name in names}
         if bad or known != self.weights.keys():
-            raise UsageError(f"--weights takes positive numbers for sift, conv and pooled, not {self.weights}")
+            raise UsageError(f"--weights takes numbers from 1/64 on for sift, conv and pooled, not {self.weights}")
 
 
 def _within(option: str, value: int, least: int, most: int) -> None:

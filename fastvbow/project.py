@@ -3,7 +3,8 @@
 Format ``fastvbow-project``, version 1
 --------------------------------------
 - ``project.json`` MUST hold ``format``, ``version`` (an integer), ``created_by`` and ``source`` (the image folder's
-  absolute path as a ``file://`` URI, which holds any bytes that a path may have). A reader MUST refuse a greater
+  absolute path as a ``file://`` URI, which holds any bytes that a path may have); it MAY hold ``source_is_file`` (true
+  where the source is one image file). A reader MUST refuse a greater
   version than its own and MUST open every smaller one.
 - ``stages/NAME.json`` is the card of a finished stage: its parameters, the fingerprints of the stages that fed it, what
   it counted and how long it took. What a stage wrote counts only while its card stands: the card is removed before the
@@ -66,6 +67,7 @@ class Manifest(msgspec.Struct, frozen=True):
     version: int
     created_by: str
     source: str
+    source_is_file: bool = False
 
 
 class StageCard(msgspec.Struct, frozen=True):
@@ -186,6 +188,11 @@ class ProjectFolder:
         """The image folder that the project was made from."""
         return Path(os.fsdecode(unquote_to_bytes(self.manifest.source.removeprefix("file://"))))
 
+    @property
+    def image_root(self) -> Path:
+        """The folder that the images' paths are relative to."""
+        return self.source.parent if self.manifest.source_is_file else self.source
+
     @classmethod
     def open(cls, root: Path) -> ProjectFolder:
         """Open an existing project.
@@ -234,7 +241,7 @@ class ProjectFolder:
             raise ProjectError(
                 f"the project {root} lies inside the image folder {source}, which is never written to: choose another"
             )
-        manifest = Manifest(FORMAT, VERSION, created_by, source.as_uri())
+        manifest = Manifest(FORMAT, VERSION, created_by, source.as_uri(), source.is_file())
         try:
             if not (root / "project.json").exists():
                 root.mkdir(parents=True, exist_ok=True)

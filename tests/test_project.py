@@ -54,6 +54,7 @@ def contents(folder):
 
 def test_made_and_opened_again(project, source):
     manifest = json.loads((project.root / "project.json").read_text())
+    assert manifest.pop("source_is_file") is False
     assert manifest == {"format": "fastvbow-project", "version": 1, "created_by": "0.0", "source": source.as_uri()}
     assert ProjectFolder.open(project.root).source == source
     before = contents(project.root)

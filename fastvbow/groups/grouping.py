@@ -120,5 +120,7 @@ def read_table(path: Path) -> pa.Table:
     """
     try:
         return pq.read_table(path)
+    except FileNotFoundError:
+        raise StoreCorruptError(f"{path} is missing: run 'fastvbow groups' again") from None
     except (OSError, pa.ArrowException) as error:
         raise StoreCorruptError(f"cannot read {path}: {error}: delete it and run 'fastvbow groups' again") from None

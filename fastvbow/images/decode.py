@@ -13,6 +13,8 @@ from fastvbow.errors import EXHAUSTED, ImageError
 
 __all__ = ["decode", "read_bytes"]
 
+HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
+
 
 def read_bytes(path: Path) -> bytes:
     """The bytes of a regular file.
@@ -61,6 +63,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """
     if not data:
         raise ImageError("empty file")
+    if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS:
+        raise ImageError("HEIC, which OpenCV does not read: convert it to JPEG")
     if data.startswith(b"\x89PNG") and b"IEND" not in data:  # libpng would tell stderr
         raise ImageError("truncated PNG (its end marker is missing)")
     if _jpeg_is_cut_short(data):

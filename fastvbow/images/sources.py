@@ -20,6 +20,8 @@ SUFFIXES = frozenset(
         ".bmp",
         ".dib",
         ".gif",
+        ".heic",
+        ".heif",
         ".jfif",
         ".jp2",
         ".jpe",
@@ -41,8 +43,9 @@ SUFFIXES = frozenset(
 def scan(source: Path) -> ImageTable:
     """List the photographs of a folder and its subfolders, or a single file.
 
-    A file counts by its suffix (`SUFFIXES`, either case). Hidden files and folders are left out, links to folders are
-    not followed. The order is that of the path's bytes, so it depends on neither file system nor locale.
+    A file counts by its suffix (`SUFFIXES`, either case). Hidden files and folders are left out; links to folders are
+    not followed, but named in the table's ``unlisted``. The order is that of the path's bytes, so it depends on neither
+    file system nor locale.
 
     Parameters
     ----------
@@ -89,7 +92,8 @@ def scan(source: Path) -> ImageTable:
             size.append(-1)  # a dangling link: the extraction reports it
             changed.append(-1)
             continue
-        size.append(status.st_size if stat.S_ISREG(status.st_mode) else -1)
+        readable = stat.S_ISREG(status.st_mode) and os.access(os.path.join(root, raw), os.R_OK)
+        size.append(status.st_size if readable else -1)  # so that a new permission is a change
         changed.append(status.st_mtime_ns)
     return ImageTable.from_paths(root, found, size, changed, n_others=others, unlisted=unlisted)
 
@@ -105,6 +109,9 @@ def _walk(root: bytes) -> tuple[list[bytes], int, list[str]]:
 
     for folder, folders, names in os.walk(root, onerror=note):
         folders[:] = sorted(name for name in folders if not name.startswith(b"."))
+        for name in folders:
+            if os.path.islink(os.path.join(folder, name)):
+                unlisted.append(f"{os.fsdecode(os.path.join(folder, name))!r}: links to folders are not followed")
         for name in names:
             if name.startswith(b"."):
                 continue

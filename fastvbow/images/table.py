@@ -1,7 +1,8 @@
 """The image table: which photographs there are, under names that stay.
 
 Columns of ``images.parquet``: ``image_id`` (string), ``path`` (string, relative, fit for reading), ``raw_path``
-(binary, the file system's own bytes), ``size`` (int64, bytes; -1 where it is no regular file), ``mtime_ns`` (int64).
+(binary, the file system's own bytes), ``size`` (int64, bytes; -1 where it is no regular file or may not be read),
+``mtime_ns`` (int64).
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class ImageTable:
     image_ids : list of str
         See `image_id_of`.
     sizes, mtimes : ndarray of shape (n_images,), int64
-        Bytes (-1: not a regular file) and nanoseconds.
+        Bytes (-1: no regular file, or one that may not be read) and nanoseconds.
     n_others : int
         Files that were passed over since they are no images by their names.
     unlisted : list of str

@@ -123,7 +123,7 @@ class Project:
             `images` is one photograph, not several.
         """
         workers = effective_jobs(jobs)
-        if isinstance(images, str | bytes | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
+        if isinstance(images, str | bytes | bytearray | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise UsageError("assign takes several photographs: for a single one pass [photograph]")
         return _collect(self._rows(images, workers), self.model.n_components)
 
@@ -229,6 +229,8 @@ def _identify(image: Photograph) -> tuple[str, str]:
     if isinstance(image, bytes | np.ndarray):
         content = image if isinstance(image, bytes) else np.ascontiguousarray(image).tobytes()
         return hashlib.blake2b(content, digest_size=10).hexdigest(), ""
+    if not isinstance(image, str | Path):
+        raise UsageError(f"a photograph is a path, the bytes of a file or RGB pixels, not {type(image).__name__}")
     raw = os.fsencode(image)
     return image_id_of(raw), readable(raw)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastvbow.config import TopicsConfig
 from fastvbow.demo.crops import make_crops, photograph_files
-from fastvbow.errors import ProjectError
+from fastvbow.errors import ProjectError, UsageError
 from fastvbow.events import Listener, log_events
 from fastvbow.pipeline.evaluating import evaluate
 from fastvbow.pipeline.route import RunResult, run
@@ -38,10 +38,16 @@ def demo(
 
     Raises
     ------
+    UsageError
+        There is a folder ``photographs`` that is not the demonstration's.
     ProjectError
         `folder` cannot be written.
     """
+    crops, known = folder / "photographs", {Path(file.name).stem for file in photograph_files()}
     try:
+        strangers = [entry.name for entry in crops.iterdir() if entry.name not in known] if crops.exists() else []
+        if strangers:
+            raise UsageError(f"{crops} holds other files ({strangers[0]}), which stay as they are: choose another -o")
         make_crops(folder / "photographs", seed=seed)
     except OSError as error:
         raise ProjectError(f"cannot write {folder}: {error.strerror}: choose another -o") from None

@@ -30,6 +30,7 @@ PACKAGES = (
     "safetensors",
 )
 CPU_FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512vnni", "avxvnni", "neon", "dotprod")
+NVIDIA = Path("/proc/driver/nvidia/version")
 LOW_DISK, LOW_MEMORY = 5 << 30, 2 << 30
 
 
@@ -111,14 +112,14 @@ def _look_at_onnxruntime(found: Diagnosis) -> None:
         found.problems.append(
             Problem(
                 f"{' and '.join(owners)} are both installed and overwrite each other's files",
-                f"pip uninstall -y {' '.join(owners)} && pip install 'fastvbow[cpu]' (or 'fastvbow[gpu]')",
+                f"pip uninstall -y {' '.join(owners)} && pip install 'fastvbow[{_extra()}]'",
             )
         )
     if not owners:
         found.problems.append(
             Problem(
                 "no ONNX Runtime: the CNN cannot run, only --features sift",
-                "pip install 'fastvbow[cpu]' (or 'fastvbow[gpu]')",
+                f"pip install 'fastvbow[{_extra()}]'",
             )
         )
         return
@@ -142,13 +143,18 @@ def _look_at_onnxruntime(found: Diagnosis) -> None:
         except FastvbowError as error:
             found.providers[provider] = "does not run"
             found.problems.append(Problem(f"{provider}: {error}", "mend what it names, or work with --device cpu"))
-    if Path("/proc/driver/nvidia/version").exists() and "CUDAExecutionProvider" not in available:
+    if NVIDIA.exists() and "CUDAExecutionProvider" not in available:
         found.problems.append(
             Problem(
                 "there is an NVIDIA driver, but this ONNX Runtime has no CUDA",
                 "pip uninstall -y onnxruntime && pip install 'fastvbow[gpu]'",
             )
         )
+
+
+def _extra() -> str:
+    """The extra that brings the ONNX Runtime for this machine."""
+    return "gpu" if NVIDIA.exists() else "cpu"
 
 
 def _run_model(device: str) -> None:

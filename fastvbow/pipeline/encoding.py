@@ -16,7 +16,7 @@ from fastvbow.config import EncodeConfig
 from fastvbow.errors import StoreCorruptError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, one_thread_each
-from fastvbow.pipeline.extraction import open_shards
+from fastvbow.pipeline.extraction import open_shards, shard_ranges
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.project import ProjectFolder, StageCard, replace_folder
 from fastvbow.words.tokens import encode as encode_words
@@ -96,18 +96,20 @@ def open_tokens(project: ProjectFolder) -> Sequence[TokenShard]:
     """The token shards of a project, as memory maps."""
     project.require("encode")
     shards = []
-    folders = sorted(project.tokens.glob("shard-*"))
-    _allow_open_files(len(folders))
-    for folder in folders:
+    ranges = shard_ranges(int(project.require("extract").outputs["images"]))
+    _allow_open_files(len(ranges))
+    for index, (start, stop) in enumerate(ranges):
+        folder = project.tokens / f"shard-{index:05d}"
         try:
             shard = TokenShard(np.load(folder / "words.npy", mmap_mode="r"), np.load(folder / "counts.npy"))
         except (OSError, ValueError) as error:
             raise StoreCorruptError(
                 f"{folder}: {error}: delete {project.tokens} and run 'fastvbow encode' again"
             ) from None
-        if len(shard.words) != shard.offsets[-1]:
+        if len(shard.words) != shard.offsets[-1] or len(shard.counts) != stop - start:
             raise StoreCorruptError(
-                f"{folder} holds {len(shard.words)} words, its counts say {shard.offsets[-1]}: "
+                f"{folder} holds {len(shard.words)} words of {len(shard.counts)} images; its counts say "
+                f"{shard.offsets[-1]}, the image table {stop - start}: "
                 f"delete {project.tokens} and run 'fastvbow encode' again"
             )
         shards.append(shard)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow import __version__
+from fastvbow.errors import ImageError
 from fastvbow.evaluation.clustering import clustering_scores
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs
@@ -58,6 +59,14 @@ def report(
         There are no groups yet.
     """
     folder, workers = ProjectFolder.open(project), effective_jobs(jobs)
+    with folder.lock():
+        card = folder.card("report")
+        if card is not None and card.outputs.get("missing"):
+            folder.begin("report")  # its photographs may be back
+        return _report(folder, per_topic, uncertain, workers, listener)
+
+
+def _report(folder: ProjectFolder, per_topic: int, uncertain: int, workers: int, listener: Listener) -> StageCard:
     return run_stage(
         folder,
         "report",
@@ -70,7 +79,7 @@ def report(
 
 
 def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, listener: Listener) -> dict[str, Any]:
-    images = ImageTable.read(project.images, project.source)
+    images = ImageTable.read(project.images, project.image_root)
     groups, skipped = read_table(project.groups), read_table(project.skipped)
     rows = np.flatnonzero(np.concatenate([shard.read for shard in open_shards(project)]))
     cards = {stage: project.require(stage) for stage in STAGES if stage != "report"}
@@ -81,6 +90,15 @@ def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, li
     shown = np.where(tokens[rows] > 0, topic, -1)
     known = [i for i, label in enumerate(labels) if label is not None]
     source = readable(os.fsencode(project.source))
+    missing: list[int] = []
+
+    def read_photograph(index: int) -> NDArray[np.uint8] | None:
+        try:
+            return decode(read_bytes(images.path(rows[index])))
+        except ImageError:
+            missing.append(index)
+            return None
+
     content = ReportContent(
         title=source.rstrip("/").rpartition("/")[2] or source,
         source=source,
@@ -90,7 +108,7 @@ def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, li
         topic=shown,
         probability=groups["probability"].to_numpy(),
         entropy=groups["entropy"].to_numpy(),
-        read_photograph=lambda i: decode(read_bytes(images.path(rows[i]))),
+        read_photograph=read_photograph,
         locate=lambda i: images.path(rows[i]),
         labels=labels if known else None,
         skipped=[Skipped(s["path"], s["reason"]) for s in skipped.to_pylist()],
@@ -104,7 +122,18 @@ def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, li
         listener(Event("report", "step", done=done, total=total))
 
     page = build_report(content, project.report, per_topic=per_topic, n_uncertain=uncertain, progress=tell, jobs=jobs)
-    return {"page": page.relative_to(project.root).as_posix()}  # the project may be moved
+    found: dict[str, Any] = {"page": page.relative_to(project.root).as_posix()}  # the project may be moved
+    if missing:
+        listener(
+            Event(
+                "report",
+                "warning",
+                f"{len(missing)} photographs of the page can no longer be read, as {images.names[rows[min(missing)]]} "
+                f"in {source}: when they are back, 'fastvbow report' makes the page again",
+            )
+        )
+        found["missing"] = len(missing)
+    return found
 
 
 def _parameters(cards: dict[str, StageCard]) -> dict[str, str]:

@@ -98,6 +98,7 @@ def run(
     share_words(vocabulary_config.words, [name for kind in extract_config.features for name in MODALITIES[kind]])
     table = scan(source)
     check_labels(table, labels)
+    check_enough_images(len(table), topics_config.topics)  # before the long work
     folder = ProjectFolder.create(project, source, __version__)
     seconds: dict[str, float] = {}
 
@@ -108,7 +109,7 @@ def run(
     with folder.lock():  # for the whole route: nobody may change a stage between two others
         extracted = extract_table(folder, table, extract_config, jobs=jobs, device=device, listener=listener)
         timed("extract", extracted)
-        check_enough_images(extracted, topics_config.topics)
+        check_enough_images(extracted.outputs["images"] - extracted.outputs["skipped"], topics_config.topics)
         worded = timed("vocabulary", vocabulary(project, vocabulary_config, jobs=jobs, listener=listener))
         timed("encode", encode(project, encode_config, jobs=jobs, listener=listener))
         modelled = timed("topics", topics(project, topics_config, jobs=jobs, listener=listener))

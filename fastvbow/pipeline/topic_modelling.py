@@ -58,7 +58,8 @@ def topics(
         folder.require("encode")
         vocabulary = Vocabulary.load(folder.vocabulary)
         weights = {name: config.weights[name] for name in vocabulary.codebooks}
-        check_enough_images(folder.require("extract"), config.topics)
+        extracted = folder.require("extract").outputs
+        check_enough_images(extracted["images"] - extracted["skipped"], config.topics)
         return run_stage(
             folder,
             "topics",
@@ -70,9 +71,8 @@ def topics(
         )
 
 
-def check_enough_images(extracted: StageCard, n_topics: int) -> None:
+def check_enough_images(n_images: int, n_topics: int) -> None:
     """Raise a UsageError where there are fewer photographs than topics."""
-    n_images = extracted.outputs["images"] - extracted.outputs["skipped"]
     if n_images < n_topics:
         raise UsageError(f"{n_images} photographs cannot form {n_topics} topics: pass --topics {n_images} or fewer")
 
@@ -81,7 +81,12 @@ def _fit(
     project: ProjectFolder, config: TopicsConfig, vocabulary: Vocabulary, jobs: int, listener: Listener
 ) -> dict[str, Any]:
     shards, tokens = open_shards(project), open_tokens(project)
-    streams = [TokenStream(part.words, part.offsets, vocabulary.n_words) for part in tokens]
+    try:
+        streams = [TokenStream(part.words, part.offsets, vocabulary.n_words) for part in tokens]
+    except ValueError as error:
+        raise StoreCorruptError(
+            f"{project.tokens}: {error}: delete that folder and run 'fastvbow encode' again"
+        ) from None
     with one_thread_each(), no_numerical_warnings():
         start = initial_groups(_embedding(shards, tokens, vocabulary), config.topics, seed=config.seed)
     model = GibbsLDA(

@@ -35,6 +35,8 @@ __all__ = ["MAX_SKIPPED", "build_report"]
 
 MAX_SKIPPED = 500
 MAX_LABELS = 8
+RATIOS = 0.6, 2.4  # width over height of a tile
+MIN_SHOWN = 0.6  # of a photograph that is cropped to them; a strip, of which less would be seen, is shown whole
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,22 @@ class _Tile:
     other_label: str | None
 
     @property
+    def strip(self) -> bool:
+        """Whether the photograph is so long that it lies whole within a tile of common shape."""
+        if self.thumbnail is None:
+            return False
+        own = self.thumbnail.width / self.thumbnail.height
+        return min(RATIOS[1] / own, own / RATIOS[0]) < MIN_SHOWN
+
+    @property
     def ratio(self) -> str:
         """Width over height in the sheet; panoramas and towers are cropped."""
-        size = self.thumbnail
-        return f"{min(2.4, max(0.6, size.width / size.height)):.3f}" if size else "1.333"
+        if self.thumbnail is None:
+            return "1.333"
+        own = self.thumbnail.width / self.thumbnail.height
+        if self.strip:
+            return "1.333" if own > 1 else "0.750"
+        return f"{min(RATIOS[1], max(RATIOS[0], own)):.3f}"
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,11 @@ class _Sheet:
     mosaic: list[_Tile]
     typical: list[_Tile]
     uncertain: list[_Tile]
+
+    @property
+    def label_share(self) -> float:
+        """Share of the labelled photographs that bear the most frequent label; only for a sheet with labels."""
+        return self.labels[0][1] / (self.size - self.n_unlabelled)
 
 
 def _decimal(value: float) -> str:
@@ -138,7 +157,7 @@ class _Desk:
         return [self.tile(index) for index in indices]
 
     def sheets(self) -> list[_Sheet]:
-        n_grouped = sum(len(t.members) for t in self.choice.topics)
+        n_grouped = len(self.content.ids)  # those without a feature count: the shares and they make up the whole
         sheets = []
         for chosen in self.choice.topics:
             size, labels = len(chosen.members), self.labels_of[chosen.topic]
@@ -260,7 +279,7 @@ def build_report(
         html = page.render(
             content=content,
             n_images=len(content.ids) + len(content.skipped),
-            n_grouped=len(content.ids) - choice.n_without_topic,
+            n_grouped=len(content.ids),
             sheets=desk.sheets(),
             empty=choice.empty,
             uncertain=desk.tiles(choice.uncertain),

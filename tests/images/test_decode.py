@@ -1,7 +1,9 @@
 """From bytes to pixels: what is read, what is refused and why, and that the pixels are the right ones."""
 
+import errno
 import os
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -247,3 +249,22 @@ def test_every_real_photograph_of_a_sample_is_read(data_folder):
         assert pixels.std() > 1
         with pytest.raises(ImageError, match="truncated"):
             decode(read_bytes(path)[:-100])
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_heic_is_named(brand):
+    with pytest.raises(ImageError, match=r"HEIC.*convert it to JPEG"):
+        decode(b"\0\0\0\x18ftyp" + brand + b"\0" * 40)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_an_exhausted_machine_skips_nothing(monkeypatch, tmp_path, number):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+
+    def fails(self):
+        raise OSError(number, "exhausted")
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    with pytest.raises(OSError, match="exhausted") as caught:
+        read_bytes(tmp_path / "a.jpg")
+    assert not isinstance(caught.value, ImageError)

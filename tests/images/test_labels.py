@@ -86,3 +86,8 @@ def test_a_file_that_cannot_be_read(tmp_path, name):
 def test_a_field_beyond_all_bounds(labels):
     with pytest.raises(UsageError, match="cannot read labels"):
         labels("path,label\n" + "x" * 200_000 + ",a\n")
+
+
+def test_paths_are_compared_in_their_plain_form(tmp_path):
+    (tmp_path / "l.csv").write_text("path,label\n./a/b.jpg,x\nc//d.jpg,y\n")
+    assert read_labels(str(tmp_path / "l.csv"), ["a/b.jpg", "c/d.jpg"], ["1", "2"]) == ["x", "y"]

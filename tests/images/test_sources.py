@@ -30,7 +30,8 @@ def test_the_odd_corpus_is_listed_by_names_alone(tmp_path):
     assert len(table) == len(listed) == len(set(table.image_ids))
     assert table.raw_paths == sorted(made[name].raw for name in listed)
     assert table.n_others == 2  # no-image.txt and no-suffix; hidden ones are not even counted
-    assert table.unlisted == []
+    (link,) = table.unlisted
+    assert link.endswith("link-to-folder.jpg': links to folders are not followed")
     size = dict(zip(table.names, table.sizes.tolist(), strict=True))
     assert size["empty.jpg"] == 0
     assert {name for name, n in size.items() if n == -1} == {"fifo.jpg", "dangling.jpg", "loop.jpg"}
@@ -168,3 +169,25 @@ def test_real_folders(data_folder):
     table = scan(data_folder / "sun8")
     assert len(table) == len(set(table.image_ids)) == 1600
     assert (table.sizes > 0).all()
+
+
+def test_a_new_permission_is_a_change(tmp_path, monkeypatch):
+    fill(tmp_path, ["a.jpg", "b.jpg"])
+    before = scan(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: not path.endswith(b"b.jpg"))
+        refused = scan(tmp_path)
+    assert refused.sizes.tolist()[1] == -1
+    assert refused.fingerprint() != before.fingerprint() == scan(tmp_path).fingerprint()
+
+
+def test_links_to_folders_are_named(tmp_path):
+    fill(tmp_path / "real", ["a.jpg"])
+    fill(tmp_path / "source", ["b.jpg"])
+    (tmp_path / "source" / "kitchen").symlink_to(tmp_path / "real")
+    table = scan(tmp_path / "source")
+    assert table.names == ["b.jpg"]
+    assert "kitchen" in table.unlisted[0] and "not followed" in table.unlisted[0]
+    (tmp_path / "source" / "b.jpg").unlink()
+    with pytest.raises(UsageError, match=r"kitchen.*not followed"):
+        scan(tmp_path / "source")

@@ -199,3 +199,11 @@ def test_images_that_are_gone(sift_copy, sift_folder, tmp_path, recorder):
     assert len(found) == 20
     assert [event.done for event in recorder.events if event.kind == "step"] == list(range(1, 21))
     assert recorder.message("assign", "end") == "20 grouped, 0 skipped"
+
+
+@pytest.mark.parametrize(
+    "what", [[3], [None], [bytearray(b"x")], np.zeros((4, 5), np.uint8), bytearray(b"x")], ids=repr
+)
+def test_what_is_no_photograph(sift_project, what):
+    with pytest.raises(UsageError, match="photograph"):
+        Project.open(sift_project).assign(what)

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from report.sample import HOSTILE, Page, content, page_of, photograph
 
@@ -35,6 +36,35 @@ def counted(path: Path, profile: Path, *options: str) -> dict[str, str]:
     tag = re.search(r"<html[^>]*>", run.stdout.decode())
     assert tag
     return dict(re.findall(r'data-(\w+)="(\w+)"', tag[0]))
+
+
+PHONE = """<!DOCTYPE html><html><body style="margin:0"><iframe style="border:0" width="390" height="1600" srcdoc="{}">
+</iframe><script>addEventListener("load", () => {{
+  const put = (name, value) => document.documentElement.setAttribute("data-" + name, value);
+  const page = document.querySelector("iframe").contentDocument;
+  const all = selector => [...page.querySelectorAll(selector)], box = element => element.getBoundingClientRect();
+  put("width", page.documentElement.clientWidth);
+  put("wide", page.documentElement.scrollWidth > 390);
+  put("counts", all(".labels b").length);
+  put("cut", all(".labels b").filter(count => box(count).right > 390 - 15).length);
+  put("lines", all(".common").length);
+  put("apart", all(".common").filter(line => {{
+    const [label, share] = line.children;
+    return box(label).top != box(share).top || box(line).height > 25 || box(share).right > box(line).right + 0.5
+      || share.scrollWidth > share.clientWidth + 1 || box(label).right > box(share).left;
+  }}).length);
+}});</script></body></html>"""
+
+
+@pytest.mark.parametrize("long", ["x" * 90, "Strasse_mit_Haeusern_und_Baeumen_im_Hintergrund", "some words " * 8])
+def test_long_labels_fit_a_phone(tmp_path: Path, long: str) -> None:
+    labels = [f"{long}{'' if i % 5 else '_2'}" for i in range(60)]
+    page = page_of(content(60, 4, labels=labels, topic=np.arange(60) % 4), tmp_path / "report")
+    probe = page.folder / "probe.html"
+    # a window is never as narrow as a phone, but a frame is
+    probe.write_text(PHONE.format(escape(page.source)), encoding="utf-8")
+    found = counted(probe, tmp_path / "profile", "--window-size=600,1700")
+    assert found == {"width": "390", "wide": "false", "counts": "8", "cut": "0", "lines": "4", "apart": "0"}
 
 
 def with_script(page: Page, *, allowed: bool) -> str:

@@ -136,9 +136,22 @@ def test_without_a_topic(tmp_path: Path) -> None:
     topic[:40] = -1
     nan = np.where(topic < 0, np.nan, 0.5)
     page = page_of(content(topic=topic, probability=nan, entropy=nan), tmp_path / "report", n_uncertain=6)
-    assert "<dt>grouped</dt><dd>20</dd>" in page.source and "<dt>without a topic</dt><dd>40</dd>" in page.source
-    assert "In 40 photographs nothing was found" in page.words and "6 photographs of them" not in page.words
-    assert "20 photographs · 100.0\u00a0% of all · mean probability 0.50" in page.source
+    assert "<dt>photographs</dt><dd>60</dd>" in page.source
+    assert "grouped60 of these, 40 without a feature skipped0" in page.words
+    assert "No feature (keypoint) was found in 40 photographs, so they are in no topic’s sheet." in page.words
+    assert "6 of them are shown." in page.words and len(page.originals()) == 20 + 6 + 6
+    assert "20 photographs · 33.3\u00a0% of all · mean probability 0.50" in page.source
+
+
+def test_images_are_grouped_and_skipped(tmp_path: Path) -> None:
+    topic = np.arange(60) % 4
+    skipped = [Skipped("a.txt", "not an image")]
+    every = page_of(content(topic=topic, skipped=skipped), tmp_path / "every").source
+    assert "<dt>grouped</dt><dd>60</dd>" in every and "without a feature" not in every
+    topic[9] = -1
+    page = page_of(content(topic=topic, skipped=skipped), tmp_path / "but one")
+    assert "photographs61 grouped60 of these, 1 without a feature skipped1" in page.words
+    assert "was found in 1 photograph, so it is in no topic’s sheet." in page.words
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
@@ -150,7 +163,11 @@ def test_few_photographs(tmp_path: Path, n: int) -> None:
 
 def test_all_without_a_topic(tmp_path: Path) -> None:
     page = page_of(content(topic=np.full(60, -1)), tmp_path / "report")
-    assert "No photograph was grouped." in page.words and "Topics 0–3 are empty" in page.words
+    assert "grouped60 of these, 60 without a feature" in page.words
+    assert (
+        "No photograph is in a topic: no feature was found in any." in page.words
+        and "Topics 0–3 are empty" in page.words
+    )
 
 
 def test_many_skipped_are_bounded(tmp_path: Path) -> None:
@@ -168,6 +185,32 @@ def test_other_labels_are_marked(tmp_path: Path) -> None:
     assert page.source.count('<span class="other" dir="auto">kitchen</span>') == 1
     assert '<span class="other" dir="auto">coast</span>' not in page.source
     assert "coast\u00a059 · kitchen\u00a01" in page.text
+
+
+def test_the_percentage_of_a_label_is_of_the_labelled(tmp_path: Path) -> None:
+    labels = [None] * 20 + ["kitchen"] * 10 + ["coast"] * 30
+    page = page_of(content(60, 1, labels=labels), tmp_path / "report")
+    (line,) = [a for a in page.all("span") if a.get("class") == "line minor common"]
+    assert line["title"] == "75.0\u00a0% of the topic’s labelled photographs bear the label coast"
+    assert "coast 75.0 %" in page.words and "share of the topic’s labelled photographs" in page.words
+
+
+@pytest.mark.parametrize(
+    ("shape", "ratio", "strip"),
+    [
+        ((1, 500), "1.333", True),
+        ((500, 1), "0.750", True),
+        ((100, 900), "1.333", True),
+        ((100, 380), "2.400", False),  # a panorama is cropped a little
+        ((290, 110), "0.600", False),
+        ((200, 300), "1.500", False),
+    ],
+)
+def test_strips_lie_whole_in_a_common_tile(tmp_path: Path, shape: tuple[int, int], ratio: str, strip: bool) -> None:
+    grey = np.full((*shape, 3), 128, dtype=np.uint8)
+    page = page_of(content(3, 1, read_photograph=lambda i: grey), tmp_path / "report")
+    assert {a["style"] for a in page.all("li") if "style" in a} == {f"--r:{ratio}"}
+    assert {a.get("class") for a in page.all("img")} == {"strip" if strip else None}
 
 
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
