@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from fastvbow import __version__
-from fastvbow.errors import FastvbowError
 from fastvbow.executors import effective_jobs
 
 __all__ = ["Diagnosis", "Problem", "doctor"]
@@ -107,14 +106,7 @@ def _look_at_kernels(found: Diagnosis) -> None:
 
 
 def _look_at_onnxruntime(found: Diagnosis) -> None:
-    owners = sorted(set(packages_distributions().get("onnxruntime", [])))
-    if len(owners) > 1:
-        found.problems.append(
-            Problem(
-                f"{' and '.join(owners)} are both installed and overwrite each other's files",
-                f"pip uninstall -y {' '.join(owners)} && pip install 'fastvbow[{_extra()}]'",
-            )
-        )
+    owners = _owners(found, "onnxruntime", f"pip install 'fastvbow[{_extra()}]'")
     if not owners:
         found.problems.append(
             Problem(
@@ -140,7 +132,7 @@ def _look_at_onnxruntime(found: Diagnosis) -> None:
         try:
             _run_model(devices[provider])
             found.providers[provider] = "runs the default CNN"
-        except FastvbowError as error:
+        except Exception as error:  # whatever ONNX Runtime raises: this is the place to tell it
             found.providers[provider] = "does not run"
             found.problems.append(Problem(f"{provider}: {error}", "mend what it names, or work with --device cpu"))
     if NVIDIA.exists() and "CUDAExecutionProvider" not in available:
@@ -150,6 +142,15 @@ def _look_at_onnxruntime(found: Diagnosis) -> None:
                 "pip uninstall -y onnxruntime && pip install 'fastvbow[gpu]'",
             )
         )
+
+
+def _owners(found: Diagnosis, module: str, install: str) -> list[str]:
+    """The installed packages that bring a module; more than one is a problem."""
+    owners = sorted(set(packages_distributions().get(module, [])))
+    if len(owners) > 1:
+        problem = f"{' and '.join(owners)} are both installed and overwrite each other's files"
+        found.problems.append(Problem(problem, f"pip uninstall -y {' '.join(owners)} && {install}"))
+    return owners
 
 
 def _extra() -> str:
@@ -169,14 +170,7 @@ def _run_model(device: str) -> None:
 
 
 def _look_at_opencv(found: Diagnosis) -> None:
-    owners = sorted(set(packages_distributions().get("cv2", [])))
-    if len(owners) > 1:
-        found.problems.append(
-            Problem(
-                f"{' and '.join(owners)} are both installed and overwrite each other's files",
-                f"pip uninstall -y {' '.join(owners)} && pip install opencv-python-headless",
-            )
-        )
+    _owners(found, "cv2", "pip install opencv-python-headless")
     try:
         cv2: Any = import_module("cv2")
         cv2.SIFT_create()
