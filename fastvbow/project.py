@@ -4,8 +4,8 @@ Format ``fastvbow-project``, version 1
 --------------------------------------
 - ``project.json`` MUST hold ``format``, ``version`` (an integer), ``created_by`` and ``source`` (the image folder's
   absolute path as a ``file://`` URI, which holds any bytes that a path may have); it MAY hold ``source_is_file`` (true
-  where the source is one image file). A reader MUST refuse a greater
-  version than its own and MUST open every smaller one.
+  where the source is one image file). A reader MUST refuse a greater version than its own and MUST open every smaller
+  one.
 - ``stages/NAME.json`` is the card of a finished stage: its parameters, the fingerprints of the stages that fed it, what
   it counted and how long it took. What a stage wrote counts only while its card stands: the card is removed before the
   output is touched and is written after the output is in place.
@@ -13,9 +13,8 @@ Format ``fastvbow-project``, version 1
   ``topics/``, ``groups.parquet``, ``skipped.parquet``, ``report/``). It MUST be written beside its final name, flushed
   and renamed, so a reader sees all of it or nothing.
 - Names that begin with a dot are temporary: ``.NAME.HEX.tmp`` is unfinished, ``.NAME.HEX.old`` was NAME until its
-successor
-  came. A writer that holds the lock (``.lock``) MUST put the latter back where NAME is missing, and MAY remove all
-  others.
+  successor came. A writer that holds the lock (``.lock``) MUST put the latter back where NAME is missing, and MAY
+  remove all others.
 
 A stage's fingerprint is the SHA-256 of its name, its revision (raised when the code computes something else), its
 parameters and its inputs' fingerprints. The number of jobs is no part of it: it does not change what is computed. Nor
@@ -54,8 +53,7 @@ __all__ = [
 FORMAT = "fastvbow-project"
 VERSION = 1
 STAGES = {"extract": 1, "vocabulary": 1, "encode": 1, "topics": 1, "groups": 1, "report": 1}
-"""The stages in their order, and the revision of what each computes: raise it when a change of code changes a
-result."""
+"""The stages in their order, and the revision of each: raise it when a change of code changes what it computes."""
 
 _here = threading.local()  # .held: the projects that this thread holds
 

@@ -28,6 +28,7 @@ from fastvbow.pipeline.stage import run_stage
 from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_file
 
 __all__ = [
+    "check_and_scan",
     "check_device",
     "check_writable_name",
     "describe",
@@ -141,13 +142,17 @@ def extract(
         There is no image, or none that can be read.
     UsageError, ProjectError, ProviderUnavailableError, MissingExtraError
     """
-    config = config or ExtractConfig()
+    table = check_and_scan(source, project, jobs=jobs, device=device)
+    folder = ProjectFolder.create(project, source, __version__)
+    return extract_table(folder, table, config or ExtractConfig(), jobs=jobs, device=device, listener=listener)
+
+
+def check_and_scan(source: Path, project: Path, *, jobs: int | None, device: str) -> ImageTable:
+    """List the images of a source, once it is known that the other arguments of `extract` can be used."""
     effective_jobs(jobs)
     check_device(device)
     check_writable_name(project)
-    table = scan(source)
-    folder = ProjectFolder.create(project, source, __version__)
-    return extract_table(folder, table, config, jobs=jobs, device=device, listener=listener)
+    return scan(source)
 
 
 def extract_table(

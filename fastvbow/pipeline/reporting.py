@@ -59,14 +59,6 @@ def report(
         There are no groups yet.
     """
     folder, workers = ProjectFolder.open(project), effective_jobs(jobs)
-    with folder.lock():
-        card = folder.card("report")
-        if card is not None and card.outputs.get("missing"):
-            folder.begin("report")  # its photographs may be back
-        return _report(folder, per_topic, uncertain, workers, listener)
-
-
-def _report(folder: ProjectFolder, per_topic: int, uncertain: int, workers: int, listener: Listener) -> StageCard:
     return run_stage(
         folder,
         "report",

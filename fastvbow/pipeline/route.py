@@ -9,10 +9,8 @@ from pathlib import Path
 from fastvbow import __version__
 from fastvbow.config import MODALITIES, EncodeConfig, ExtractConfig, TopicsConfig, VocabularyConfig
 from fastvbow.events import Listener, log_events
-from fastvbow.executors import effective_jobs
-from fastvbow.images.sources import scan
 from fastvbow.pipeline.encoding import encode
-from fastvbow.pipeline.extraction import check_device, check_writable_name, extract_table
+from fastvbow.pipeline.extraction import check_and_scan, extract_table
 from fastvbow.pipeline.grouping import check_labels, groups
 from fastvbow.pipeline.reporting import report
 from fastvbow.pipeline.topic_modelling import check_enough_images, topics
@@ -92,11 +90,8 @@ def run(
     extract_config, vocabulary_config = extract_config or ExtractConfig(), vocabulary_config or VocabularyConfig()
     topics_config = topics_config or TopicsConfig()
     started = time.perf_counter()
-    effective_jobs(jobs)
-    check_device(device)
-    check_writable_name(project)
     share_words(vocabulary_config.words, [name for kind in extract_config.features for name in MODALITIES[kind]])
-    table = scan(source)
+    table = check_and_scan(source, project, jobs=jobs, device=device)
     check_labels(table, labels)
     check_enough_images(len(table), topics_config.topics)  # before the long work
     folder = ProjectFolder.create(project, source, __version__)

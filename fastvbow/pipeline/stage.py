@@ -42,7 +42,8 @@ def run_stage(
         What the stage writes: where one has vanished, the stage runs.
     listener : Listener
     body : callable
-        Does the work; what it returns is recorded as the card's ``outputs``.
+        Does the work; what it returns is recorded as the card's ``outputs``. Where these count something ``missing``,
+        the next call runs the stage again.
 
     Raises
     ------
@@ -87,6 +88,8 @@ def _reasons(
     if card.revision != STAGES[card.stage]:
         reasons.append("this fastvbow computes it otherwise")
     reasons += [f"{k} changed" for k in sorted({*card.inputs, *inputs}) if card.inputs.get(k) != inputs.get(k)]
+    if card.outputs.get("missing"):
+        reasons.append(f"{card.outputs['missing']} photographs that were missing")
     gone = [path.name for path in outputs if not path.exists()]
     if gone:
         reasons.append(f"{gone[0]} is gone" if len(gone) == 1 else f"{gone[0]} and {len(gone) - 1} more are gone")
