@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = version("fastvbow")
 
-__all__ = ["GibbsLDA", "MiniBatchKMeans", "Project", "__version__"]
+__all__ = ["GibbsLDA", "KMeans", "MiniBatchKMeans", "Project", "__version__"]
 
 if TYPE_CHECKING:
     from fastvbow.pipeline.assigning import Project
     from fastvbow.topics.lda import GibbsLDA
-    from fastvbow.words.kmeans import MiniBatchKMeans
+    from fastvbow.words.kmeans import KMeans
+    from fastvbow.words.minibatch import MiniBatchKMeans
 
 _HOMES = {
     "GibbsLDA": "fastvbow.topics.lda",
-    "MiniBatchKMeans": "fastvbow.words.kmeans",
+    "KMeans": "fastvbow.words.kmeans",
+    "MiniBatchKMeans": "fastvbow.words.minibatch",
     "Project": "fastvbow.pipeline.assigning",
 }
 

@@ -361,6 +361,20 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def warmup(as_json: Json = False) -> None:
+    """Compile the kernels for this CPU now and keep them, so that no later run waits for the compiler."""
+    with _working(quiet=True):
+        import msgspec
+
+        from fastvbow import pipeline
+
+        done = pipeline.warmup()
+    kept = f"kept in {done.cache}" if done.cache else "not kept: no folder for them can be written"
+    lines = [f"kernels ready after {done.seconds:.1f} s ({done.instructions}); {kept}"]
+    _finish(as_json, msgspec.to_builtins(done), lines)
+
+
 def _stage_done(card: Any, as_json: bool, skipped: int = 0) -> None:
     result = {"stage": card.stage, **card.outputs, "seconds": card.seconds}
     _finish(as_json, result, [f"{card.stage}: {card.summary}"], skipped)

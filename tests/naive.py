@@ -41,6 +41,50 @@ def mini_batch_step(batch, weights, centers, counts):
     return centers, counts
 
 
+def lloyd(X, weights, centers, max_iter, tol):
+    """Lloyd (1982), pass by pass; a centre without weight goes to the farthest row. Centres and number of passes."""
+    X, centers, before = np.asarray(X, np.float64), np.array(centers, np.float64), None
+    n_iter = 0
+    while n_iter < max_iter:
+        n_iter += 1
+        labels, sqdist = nearest_centers(X, centers)
+        sums, counts = center_sums(X, labels, weights, len(centers))
+        far = iter(np.argsort(-np.where(weights > 0, sqdist, 0), kind="stable"))
+        moved = centers.copy()
+        for k in range(len(centers)):
+            if counts[k] > 0:
+                moved[k] = sums[k] / counts[k]
+            else:
+                row = next(far)
+                if weights[row] > 0 and sqdist[row] > 0:
+                    moved[k] = X[row]
+        movement, centers = np.sum((moved - centers) ** 2), moved
+        if movement <= tol or (before is not None and (labels == before).all()):
+            break
+        before = labels
+    return centers, n_iter
+
+
+def mini_batches(X, centers, random_state, batch_size, max_iter, tol=0.0, max_no_improvement=None):
+    """Sculley's steps on rows drawn with replacement, ended by scikit-learn's rules. Centres and number of steps."""
+    n, counts, smoothed, least, waited = len(X), np.zeros(len(centers)), None, np.inf, 0
+    alpha = min(1, 2 * batch_size / (n + 1))
+    for n_steps in range(1, max_iter * n // batch_size + 1):
+        batch = X[np.sort(random_state.randint(0, n, batch_size))]
+        before, inertia = centers, nearest_centers(batch, centers)[1].mean()
+        centers, counts = mini_batch_step(batch, np.ones(batch_size), centers, counts)
+        if n_steps == 1:
+            continue
+        smoothed = inertia if smoothed is None else (1 - alpha) * smoothed + alpha * inertia
+        if tol > 0 and np.sum((centers - before) ** 2) <= tol:
+            break
+        waited = 0 if smoothed < least else waited + 1
+        least = min(least, smoothed)
+        if max_no_improvement is not None and waited >= max_no_improvement:
+            break
+    return centers, n_steps
+
+
 MASK = 2**64 - 1
 GAMMA = 0x9E3779B97F4A7C15
 

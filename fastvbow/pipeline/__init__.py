@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastvbow.pipeline.route import run
     from fastvbow.pipeline.topic_modelling import topics
     from fastvbow.pipeline.vocabularies import vocabulary
+    from fastvbow.pipeline.warming import warmup
 
 __all__ = [
     "assign",
@@ -34,6 +35,7 @@ __all__ = [
     "run",
     "topics",
     "vocabulary",
+    "warmup",
 ]
 
 _HOMES = {
@@ -48,6 +50,7 @@ _HOMES = {
     "run": "route",
     "topics": "topic_modelling",
     "vocabulary": "vocabularies",
+    "warmup": "warming",
 }
 
 

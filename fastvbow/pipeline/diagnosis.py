@@ -91,6 +91,7 @@ def _look_at_kernels(found: Diagnosis) -> None:
         features = binding.get_host_cpu_features()
         found.facts["CPU"] = binding.get_host_cpu_name()
         found.cpu_features = [name for name in CPU_FEATURES if features.get(name)]
+        found.facts["K-Means"] = import_module("fastvbow.words.warming").instructions()
     except (ImportError, RuntimeError) as error:
         found.problems.append(
             Problem(f"Numba's compiler does not load: {error}", "pip install --force-reinstall numba")

@@ -19,25 +19,20 @@ A model is a folder with two files. A writer MUST put the folder in place by a r
 
 from __future__ import annotations
 
-import hashlib
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
-from fastvbow.errors import ProjectError, StoreCorruptError
-from fastvbow.project import replace_folder
+from fastvbow.errors import StoreCorruptError
+from fastvbow.model_folder import parameters_and_arrays, read_model, write_model
 
 __all__ = ["load", "save"]
 
 FORMAT = "fastvbow-lda"
 VERSION = 1
-LIBRARIES = ("fastvbow", "numpy", "scipy", "scikit-learn", "safetensors")
+WHAT = "topic model"
 
 
 class Manifest(msgspec.Struct):
@@ -62,45 +57,26 @@ def save(model: Any, folder: Path) -> None:
     ProjectError
         The folder cannot be written, or holds something that is not a topic model.
     """
-    if (
-        folder.exists()
-        and not (folder / "manifest.json").is_file()
-        and not (folder.is_dir() and not any(folder.iterdir()))
-    ):
-        raise ProjectError(f"{folder} exists and is not a topic model, so it is not replaced: choose another folder")
+    parameters, arrays = parameters_and_arrays(model.get_params())
     tensors = {
         "components": model.components_,
         "doc_topic_prior": model.doc_topic_prior_,
         "word_weights": model.word_weights_,
         "log_likelihood": model.log_likelihood_,
         "log_likelihood_sweeps": model.log_likelihood_sweeps_,
+        **arrays,
     }
-    parameters: dict[str, Any] = {}
-    for name, value in {**model.get_params(), "n_jobs": None}.items():
-        if value is None or np.ndim(value) == 0:
-            value = value.item() if isinstance(value, np.generic) else value
-            parameters[name] = value if isinstance(value, (int, float)) else None
-        else:
-            tensors[f"parameter.{name}"] = np.asarray(value)
-    blob = save_tensors({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
     names = getattr(model, "feature_names_in_", None)
-    manifest = Manifest(
-        format=FORMAT,
-        version=VERSION,
-        parameters=parameters,
-        seed=model.seed_,
-        n_iter=model.n_iter_,
-        topic_word_prior=model.topic_word_prior_,
-        libraries=_versions(),
-        sha256=hashlib.sha256(blob).hexdigest(),
-        feature_names=None if names is None else [str(name) for name in names],
-    )
-    try:
-        with replace_folder(folder) as temporary:
-            (temporary / "model.safetensors").write_bytes(blob)
-            (temporary / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
-    except OSError as error:
-        raise ProjectError(f"cannot write the topic model {folder}: {error.strerror}: choose another folder") from error
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "parameters": parameters,
+        "seed": model.seed_,
+        "n_iter": model.n_iter_,
+        "topic_word_prior": model.topic_word_prior_,
+        "feature_names": None if names is None else [str(name) for name in names],
+    }
+    write_model(folder, manifest, tensors, what=WHAT)
 
 
 def load(model: Any, folder: Path) -> Any:
@@ -113,23 +89,8 @@ def load(model: Any, folder: Path) -> Any:
     StoreCorruptError
         A file does not hold what the manifest says.
     """
-    manifest = _read_manifest(folder)
-    path = folder / "model.safetensors"
-    try:
-        blob = path.read_bytes()
-    except OSError as error:
-        raise StoreCorruptError(f"cannot read {path}: {error.strerror}: delete {folder} and train again") from error
-    if (found := hashlib.sha256(blob).hexdigest()) != manifest.sha256:
-        raise StoreCorruptError(
-            f"{path} has SHA-256 {found}, its manifest says {manifest.sha256}: delete {folder} and train again"
-        )
-    try:
-        tensors = load_tensors(blob)
-    except SafetensorError as error:
-        raise StoreCorruptError(
-            f"{path} is not a safetensors file ({error}): delete {folder} and train again"
-        ) from error
-    _check_tensors(path, tensors, manifest)
+    manifest, tensors = read_model(folder, Manifest, what=WHAT, format_name=FORMAT, version=VERSION)
+    _check_tensors(folder / "model.safetensors", tensors, manifest)
 
     arrays = {
         name.removeprefix("parameter."): value for name, value in tensors.items() if name.startswith("parameter.")
@@ -155,27 +116,6 @@ def load(model: Any, folder: Path) -> Any:
     return model
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / "manifest.json"
-    try:
-        head = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except OSError as error:
-        raise ProjectError(f"{folder} is not a topic model (cannot read {path}: {error.strerror})") from error
-    except msgspec.DecodeError as error:
-        raise StoreCorruptError(f"{path} is not valid JSON ({error}): delete {folder} and train again") from error
-    version = head.get("version")
-    if head.get("format") != FORMAT or not isinstance(version, int):
-        raise ProjectError(f"{path} does not describe a topic model (format {head.get('format')!r}, wanted {FORMAT!r})")
-    if version > VERSION:
-        raise ProjectError(
-            f"{folder} has {FORMAT} version {version}; this fastvbow reads up to version {VERSION}: upgrade fastvbow"
-        )
-    try:
-        return msgspec.convert(head, Manifest)
-    except msgspec.ValidationError as error:
-        raise StoreCorruptError(f"{path}: {error}: delete {folder} and train again") from error
-
-
 def _check_tensors(path: Path, tensors: dict[str, np.ndarray], manifest: Manifest) -> None:
     shape = tensors["components"].shape if "components" in tensors else ()
     n_topics, n_words = shape if len(shape) == 2 else (0, 0)
@@ -198,13 +138,3 @@ def _check_tensors(path: Path, tensors: dict[str, np.ndarray], manifest: Manifes
             raise StoreCorruptError(f"{path}: tensor {name!r} holds values that are not positive")
     if manifest.feature_names is not None and len(manifest.feature_names) != n_words:
         raise StoreCorruptError(f"{path} has {n_words} words, its manifest names {len(manifest.feature_names)}")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "unknown"
-    return found

@@ -2,63 +2,94 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
+from typing import Any
 
 import numpy as np
 from sklearn.utils.random import sample_without_replacement
 
 from fastvbow.words import _kmeans_kernels as kernels
-from fastvbow.words._kmeans_blocks import as_block, float_dtype, sweep
+from fastvbow.words._rows import as_block, float_dtype, release
+from fastvbow.words._simd import CANDIDATES, LANES, SEED_VECTORS, aligned
+from fastvbow.words.assignment import writable
 
-__all__ = ["kmeans_plus_plus", "random_rows", "starting_centers"]
+SKETCH = 64
+"""Dimensions in which k-means++ measures distances. Half the time for SIFT, a twentieth for CNN features."""
+
+__all__ = ["affordable_rows", "greedy_trials", "kmeans_plus_plus", "random_rows", "sampled_rows", "starting_centers"]
+
+
+def greedy_trials(n_clusters: int) -> int:
+    """How many rows k-means++ tries for each centre."""
+    return 2 + int(np.log(n_clusters))
+
+
+def affordable_rows(n_clusters: int, budget: float) -> int:
+    """Rows for k-means++ that keep the number of its distances near `budget`: 3 to 100 for each centre.
+
+    Where rows form clusters, more rows find more of them; where they do not, as with SIFT, 3 a centre do.
+    """
+    wanted = budget / (n_clusters * greedy_trials(n_clusters))
+    return int(max(3 * n_clusters, min(100 * n_clusters, wanted), min(wanted, 3000)))
 
 
 def starting_centers(
-    X: np.ndarray,
+    X: Any,
     n_clusters: int,
     random_state: np.random.RandomState,
     *,
     method: str,
     sample_weight: np.ndarray | None,
     size: int,
-    n_init: int,
-    pool: Executor,
-    n_threads: int,
 ) -> np.ndarray:
-    """Choose starting centres among `size` random rows, `n_init` times, and return the best.
+    """Choose starting centres among `size` random rows.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), uint8, float16, float32 or float64, any stride
+    X : ndarray or Shards of shape (n, d), uint8, float16, float32 or float64, any stride
     n_clusters : int
     random_state : RandomState
     method : {"k-means++", "random"}
     sample_weight : ndarray of shape (n,), float64, or None
     size : int, n_clusters <= size <= n
-    n_init : int
-        Above 1, the start of least inertia on `size` rows, drawn once with replacement, is taken.
-    pool, n_threads : executor and its number of threads
 
     Returns
     -------
     centers : ndarray of shape (n_clusters, d), float32, or float64 where X is float64
     """
-    n, dtype = len(X), float_dtype(X)
-    test_rows = np.sort(random_state.randint(0, n, size)) if n_init > 1 else np.empty(0, np.int64)
-    test_weights = None if sample_weight is None else sample_weight[test_rows]
-    best, best_inertia = np.empty((0, X.shape[1]), dtype), np.inf
-    for start in range(n_init):
-        rows = np.sort(sample_without_replacement(n, size, random_state=random_state)) if size < n else np.arange(n)
-        sample = as_block(X, rows).astype(dtype)
-        w = None if sample_weight is None or not sample_weight[rows].any() else sample_weight[rows]
-        choose = random_rows if method == "random" else kmeans_plus_plus
-        centers = sample[choose(sample, n_clusters, random_state, sample_weight=w)]
-        if n_init == 1:
-            return centers
-        inertia = sweep(as_block(X, test_rows), centers, pool, n_threads, test_weights).inertia
-        if start == 0 or inertia < best_inertia:
-            best, best_inertia = centers, inertia
-    return best
+    rows, weights = sampled_rows(len(X), sample_weight, size, random_state)
+    sample = as_block(X, rows).astype(float_dtype(X))
+    release(X)
+    choose = random_rows if method == "random" else kmeans_plus_plus
+    return sample[choose(sample, n_clusters, random_state, sample_weight=weights)]
+
+
+def sampled_rows(
+    n: int, weights: np.ndarray | None, size: int, random_state: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Draw `size` of n rows, ascending, without replacement; and what weight each then stands for.
+
+    Rows with weights are a priority sample (Duffield, Lund & Thorup 2007): heavy rows are in it for certain, and sums
+    of the returned weights estimate those of all without bias. Rows without weight are never drawn, so there may be
+    fewer.
+
+    Parameters
+    ----------
+    n : int
+    weights : ndarray of shape (n,), float64, or None
+    size : int
+    random_state : RandomState
+    """
+    if weights is None:
+        if size >= n:
+            return np.arange(n), None
+        return np.sort(sample_without_replacement(n, size, random_state=random_state)), None
+    positive = np.flatnonzero(weights > 0)
+    if len(positive) <= size:
+        return positive, weights[positive]
+    priority = weights[positive] / (1 - random_state.uniform(size=len(positive)))
+    order = np.argpartition(-priority, size)
+    rows = np.sort(positive[order[:size]])
+    return rows, np.maximum(weights[rows], priority[order[size]])
 
 
 def kmeans_plus_plus(
@@ -92,31 +123,50 @@ def kmeans_plus_plus(
     ----------
     D. Arthur and S. Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
     """
-    n = len(X)
-    weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
-    trials = 2 + int(np.log(n_clusters)) if n_local_trials is None else n_local_trials
-    Xt = np.ascontiguousarray(X.T)
-    if not Xt.flags.writeable or np.shares_memory(Xt, X):
-        Xt = Xt.copy()
-    closest = np.full(n, np.inf, X.dtype)
-    indices = np.empty(n_clusters, np.int64)
-    uniform = np.cumsum(weights)
-    indices[0] = _draw(uniform, random_state.uniform(size=1))[0]
-    out = np.empty((1, n), X.dtype)
-    kernels.candidate_distances(Xt, X[indices[:1]], closest, out)
-    closest = out[0].copy()
-    out = np.empty((trials, n), X.dtype)
-    for c in range(1, n_clusters):
-        cumulative = np.cumsum(closest * weights)
-        draws = random_state.uniform(size=trials)
-        # A potential of zero: every row is already a centre, whatever comes next is a repetition.
-        candidates = _draw(cumulative if cumulative[-1] > 0 else uniform, draws)
-        kernels.candidate_distances(Xt, X[candidates], closest, out)
-        potentials = np.einsum("ti,i->t", out, weights)
-        best = int(np.argmin(potentials))
-        closest[:] = out[best]
-        indices[c] = candidates[best]
+    X = np.ascontiguousarray(X)
+    weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    trials = greedy_trials(n_clusters) if n_local_trials is None else n_local_trials
+    sketch = _sketched(X, random_state)
+    uniforms = random_state.uniform(size=(n_clusters, trials))
+    indices = _plus_plus(sketch, weights, uniforms)
+    if sketch is not X and len(np.unique(indices)) < n_clusters:
+        # Rows that are zero but for a few columns may be equal in the sketch alone.
+        indices = _plus_plus(X, weights, uniforms)
     return indices
+
+
+def _plus_plus(rows: np.ndarray, weights: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    (n, d), (n_clusters, trials) = rows.shape, uniforms.shape
+    lanes = LANES * 4 // rows.itemsize
+    n_vectors = -(-n // (lanes * SEED_VECTORS)) * SEED_VECTORS
+    packed = aligned((n_vectors, d, lanes), rows.dtype)
+    full = np.zeros((n_vectors * lanes, d), rows.dtype)
+    full[:n] = rows
+    packed[:] = full.reshape(n_vectors, lanes, d).transpose(0, 2, 1)
+    candidates = aligned((-(-trials // CANDIDATES) * CANDIDATES, d), rows.dtype)
+    out = aligned((len(candidates), n_vectors * lanes), rows.dtype)
+    closest = aligned(n_vectors * lanes, rows.dtype)
+    closest[:] = 1
+    indices = np.empty(n_clusters, np.int64)
+    kernels.plus_plus(packed, writable(rows), writable(weights), uniforms, candidates, closest, out, indices)
+    return indices
+
+
+def _sketched(X: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+    """Rows of `SKETCH` dimensions at nearly the same distances: sums of random groups of columns with random signs.
+
+    A count sketch (Charikar, Chen & Farach-Colton 2002); equal rows stay equal to the bit.
+    """
+    d = X.shape[1]
+    if d <= SKETCH:
+        return X
+    order = random_state.permutation(d)
+    signs = np.asarray(random_state.randint(0, 2, size=d) * 2 - 1, dtype=X.dtype)
+    starts = np.arange(SKETCH) * d // SKETCH
+    out = np.empty((len(X), SKETCH), X.dtype)
+    for start in range(0, len(X), 4096):
+        out[start : start + 4096] = np.add.reduceat(X[start : start + 4096, order] * signs, starts, axis=1)
+    return out
 
 
 def random_rows(
@@ -132,9 +182,3 @@ def random_rows(
     if len(positive) < n_clusters:
         return np.resize(random_state.permutation(positive), n_clusters)
     return random_state.choice(len(X), n_clusters, replace=False, p=sample_weight / sample_weight.sum())
-
-
-def _draw(cumulative: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Index i with probability proportional to cumulative[i] - cumulative[i - 1]."""
-    last = int(np.searchsorted(cumulative, cumulative[-1]))  # the last index of positive weight
-    return np.minimum(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"), last)

@@ -23,7 +23,8 @@ from safetensors.numpy import load_file, save_file
 from sklearn.decomposition import PCA
 
 from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
-from fastvbow.words.kmeans import MiniBatchKMeans, nearest_centers
+from fastvbow.words._sweep import nearest_centers
+from fastvbow.words.minibatch import MiniBatchKMeans
 
 __all__ = ["Codebook", "Vocabulary", "share_words", "train_codebook"]
 
@@ -31,8 +32,6 @@ FORMAT = "fastvbow-vocabulary"
 VERSION = 1
 PCA_DIMENSIONS = 64
 """CNN vectors are projected to so many dimensions before they are clustered: fewer lose classes, more only noise."""
-LLOYD_PASSES = 5
-"""Full passes after the mini-batches: .8 % less inertia on SIFT than without, that of ten passes of Lloyd alone."""
 PCA_ROWS = 50_000
 """Rows, taken evenly, that the projection is fitted on: 39 for each of 1280 dimensions, a float32 copy of 256 MB."""
 _BLOCK = 8192
@@ -127,9 +126,9 @@ def train_codebook(
         del vectors  # a quarter of a gigabyte that K-Means has no use for
     codebook = Codebook(np.zeros((0, 0), np.float32), mean, components)
     projected = codebook.project(sample)
-    model = MiniBatchKMeans(
-        min(n_words, len(projected)), lloyd_iter=LLOYD_PASSES, random_state=seed, n_jobs=n_jobs
-    ).fit(projected)
+    model = MiniBatchKMeans(min(n_words, len(projected)), compute_labels=False, random_state=seed, n_jobs=n_jobs).fit(
+        projected
+    )
     return Codebook(np.ascontiguousarray(model.cluster_centers_, dtype=np.float32), mean, components)
 
 

@@ -1,240 +1,128 @@
-"""The compiled kernels against their plain-NumPy twins."""
+"""The compiled kernels one by one, against their plain-NumPy twins."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-import naive
+import naive_kmeans as naive
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from fastvbow.errors import UsageError
-from fastvbow.words import _kmeans_kernels as kernels
-from fastvbow.words._kmeans_blocks import ROWS
-from fastvbow.words.kmeans import nearest_centers
-from fastvbow.words.seeding import kmeans_plus_plus, random_rows
+from fastvbow.words import _assign_kernels, _kmeans_kernels
+from fastvbow.words._simd import CANDIDATES, CHAINS, LANES, SEED_VECTORS, aligned
+from fastvbow.words.assignment import PackedCenters
 
-DTYPES = [np.uint8, np.float16, np.float32, np.float64]
+DTYPES = [np.uint8, np.float32, np.float64]
 
 
-def sample(n, d, K, dtype, seed=0):
+def rows(n, d, dtype, seed=0):
     rng = np.random.default_rng(seed)
-    X = rng.integers(0, 200, (n, d)).astype(dtype) if dtype == np.uint8 else rng.normal(size=(n, d)).astype(dtype)
-    centers = X[rng.integers(0, n, K)].astype(np.float32) + rng.normal(size=(K, d)).astype(np.float32)
-    return X, centers
+    return rng.integers(0, 256, (n, d)).astype(dtype) if dtype == np.uint8 else rng.normal(size=(n, d)).astype(dtype)
 
 
-def check(X, centers, n_jobs=None):
-    labels, sqdist = nearest_centers(X, centers, n_jobs=n_jobs)
-    assert labels.dtype == np.int32 and sqdist.dtype == np.float32
-    D = naive.squared_distances(X, centers)
-    found = D[np.arange(len(X)), labels]
-    np.testing.assert_allclose(sqdist, found, rtol=1e-5, atol=1e-6)
-    # A float32 score may swap two centres only if their distances are equal to within its rounding.
-    scale = np.square(np.asarray(X, np.float64)).sum(axis=1) + np.square(centers.astype(np.float64)).sum(axis=1).max()
-    assert np.all(found - D.min(axis=1) <= 2e-6 * scale)
-    assert np.mean(labels == D.argmin(axis=1)) > 0.99
-    return labels, sqdist
+@pytest.mark.parametrize("d", [1, 5, 128])
+@pytest.mark.parametrize("n", [0, 1, 500])
+def test_count_sums_equals_twin(n, d):
+    X, labels = rows(n, d, np.uint8), np.random.default_rng(1).integers(0, 4, n).astype(np.int32)
+    start = np.arange(5 * d, dtype=np.uint32).reshape(5, d), np.arange(5, dtype=np.uint32)
+    sums, counts = start[0].copy(), start[1].copy()
+    _kmeans_kernels.count_sums(X, labels, sums, counts)
+    more, many = naive.center_sums(X, labels, np.ones(n), 5)
+    np.testing.assert_array_equal(sums, start[0] + more)
+    np.testing.assert_array_equal(counts, start[1] + many)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("d", [1, 2, 3, 64, 128, 1280])
-def test_assignment_equals_twin(dtype, d):
-    check(*sample(61, d, 19, dtype))
-
-
-@pytest.mark.parametrize("K", [1, 2, 15, 16, 17, kernels.STRIDE, kernels.STRIDE + 1, 2 * kernels.STRIDE + 33])
-def test_any_number_of_centers(K):
-    labels, _ = check(*sample(70, 5, K, np.float32))
-    assert labels.max() < K
-
-
-@pytest.mark.parametrize("n", [1, 7, 8, 9])
-def test_any_number_of_rows(n):
-    check(*sample(n, 6, 4, np.float32))
-
-
-def test_no_rows():
-    labels, sqdist = nearest_centers(np.empty((0, 3), np.uint8), np.ones((2, 3), np.float32))
-    assert labels.shape == sqdist.shape == (0,)
+def test_count_sums_use_all_32_bits():
+    X, labels = np.full((1000, 3), 255, np.uint8), np.zeros(1000, np.int32)
+    sums, counts = np.full((1, 3), 2**32 - 255_001, np.uint32), np.full(1, 2**31 - 5, np.uint32)
+    _kmeans_kernels.count_sums(X, labels, sums, counts)
+    assert sums.tolist() == [[2**32 - 1] * 3] and counts.tolist() == [2**31 + 995]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_layout_does_not_matter(tmp_path, dtype):
-    X, centers = sample(ROWS + 37, 6, 9, dtype)
-    wanted = nearest_centers(X, centers)
-    np.save(tmp_path / "X.npy", X)
-    wide = np.zeros((2 * len(X), 12), dtype)
-    wide[::2, 1::2] = X
-    readonly = X.copy()
-    readonly.flags.writeable = False
-    for other in (np.asfortranarray(X), np.load(tmp_path / "X.npy", mmap_mode="r"), wide[::2, 1::2], readonly):
-        for got, want in zip(nearest_centers(other, centers), wanted, strict=True):
-            np.testing.assert_array_equal(got, want)
-    for got, want in zip(nearest_centers(X[::-1], centers), wanted, strict=True):
-        np.testing.assert_array_equal(got[::-1], want)
-
-
-def test_threads_do_not_matter():
-    X, centers = sample(3 * ROWS + 5, 16, 40, np.uint8)
-    for one, two in zip(nearest_centers(X, centers), nearest_centers(X, centers, n_jobs=2), strict=True):
-        assert one.tobytes() == two.tobytes()
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_ties_go_to_the_lowest_index(dtype):
-    X, centers = sample(40, 7, 5, dtype)
-    repeated = np.tile(centers, (130, 1))  # 650 centres: more than one run, so ties within and across runs
-    np.testing.assert_array_equal(nearest_centers(X, repeated)[0], nearest_centers(X, centers)[0])
-    assert nearest_centers(X, repeated)[0].max() < 5
-
-
-def test_integer_ties_are_exact():
-    X = np.full((9, 4), 11, np.uint8)
-    centers = np.array([[90] * 4, [12] * 4, [10] * 4, [12, 12, 10, 10]], np.float32)
-    labels, sqdist = nearest_centers(X, centers)
-    assert np.all(labels == 1) and np.all(sqdist == 4)
-
-
-@given(
-    hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.just(3))),
-    hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.just(3))),
-)
-@settings(max_examples=60, deadline=None)
-def test_integers_equal_twin_exactly(X, centers):
-    labels, sqdist = nearest_centers(X, centers.astype(np.float32))
-    wanted, distance = naive.nearest_centers(X, centers)
-    np.testing.assert_array_equal(labels, wanted)
-    np.testing.assert_array_equal(sqdist, distance)
-
-
-def test_far_from_the_origin():
-    rng = np.random.default_rng(0)
-    X = (1e4 + rng.normal(size=(200, 8))).astype(np.float32)
-    labels, sqdist = nearest_centers(X, X[:20])
-    wanted, _ = naive.nearest_centers(X, X[:20])
-    assert np.mean(labels == wanted) > 0.99
-    assert np.all(sqdist[:20] == 0)
-
-
-def test_float64_keeps_its_digits():
-    X = np.array([[1.0], [1.0 + 1e-12]])
-    labels, _ = nearest_centers(X, X.copy())
-    np.testing.assert_array_equal(labels, [0, 1])
-
-
-@pytest.mark.parametrize(
-    ("X", "centers"),
-    [
-        (np.ones((3, 2)), np.ones((2, 3))),
-        (np.ones(3), np.ones((2, 3))),
-        (np.ones((3, 2)), np.ones((0, 2))),
-        (np.ones((3, 2)), np.full((2, 2), np.nan)),
-        (np.array([["a", "b"]]), np.ones((2, 2))),
-    ],
-)
-def test_unusable_input_is_refused(X, centers):
-    with pytest.raises(UsageError):
-        nearest_centers(X, centers)
-
-
-@pytest.mark.parametrize("n_jobs", [0, 1.5])
-def test_unusable_n_jobs_is_refused(n_jobs):
-    with pytest.raises(UsageError, match="n_jobs"):
-        nearest_centers(np.ones((2, 2)), np.ones((1, 2)), n_jobs=n_jobs)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-def test_accumulate_equals_twin(dtype):
-    X, _ = sample(50, 5, 1, dtype)
+@pytest.mark.parametrize("d", [1, 5, 128])
+def test_weighted_sums_equal_twin(dtype, d):
     rng = np.random.default_rng(1)
-    labels, weights = rng.integers(0, 4, 50).astype(np.int32), rng.random(50)
-    sums, counts = np.zeros((4, 5)), np.zeros(4)
-    kernels.accumulate(X, labels, weights, sums, counts)
-    wanted_sums, wanted_counts = naive.center_sums(X, labels, weights, 4)
-    np.testing.assert_allclose(sums, wanted_sums, rtol=1e-12)
-    np.testing.assert_allclose(counts, wanted_counts, rtol=1e-12)
+    X, labels, weights = rows(300, d, dtype), rng.integers(0, 4, 300).astype(np.int32), rng.random(300)
+    start = rng.random((5, d)), rng.random(5)
+    sums, counts = start[0].copy(), start[1].copy()
+    _kmeans_kernels.weighted_sums(X, labels, weights, sums, counts)
+    more, many = naive.center_sums(X, labels, weights, 5)
+    np.testing.assert_allclose(sums, start[0] + more, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(counts, start[1] + many, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("d", [1, 2, 5, 128])
-def test_candidate_distances_equal_twin(d):
+@pytest.mark.parametrize("n", [1, LANES * SEED_VECTORS, LANES * SEED_VECTORS + 1, 300])
+@pytest.mark.parametrize("T", [CANDIDATES, 3 * CANDIDATES])
+def test_candidate_distances_equal_twin(dtype, d, n, T):
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(kernels.SEED_ROWS + 13, d)).astype(np.float32)
-    closest = rng.random(len(X)).astype(np.float32) * 2 * d
-    out = np.empty((3, len(X)), np.float32)
-    kernels.candidate_distances(np.ascontiguousarray(X.T), X[[0, 5, 9]], closest, out)
-    wanted = np.minimum(naive.squared_distances(X, X[[0, 5, 9]]).T, closest)
-    np.testing.assert_allclose(out, wanted, rtol=1e-4, atol=1e-5)
+    X, lanes = rows(n, d, dtype), LANES * 4 // np.dtype(dtype).itemsize
+    values = naive.packed(X, lanes, SEED_VECTORS)
+    packed = aligned(values.shape, dtype)
+    packed[:] = values
+    candidates = X[rng.integers(0, n, T)]
+    closest, out = aligned(values.size // d, dtype), aligned((T, values.size // d), dtype)
+    closest[:] = rng.random(values.size // d) * 4 * d
+    kept = closest.copy()
+    _kmeans_kernels._candidate_distances(packed, candidates, closest, out)
+    D = naive.squared_distances(X, candidates).T
+    np.testing.assert_allclose(out[:, :n], np.minimum(D, kept[:n]), rtol=2e-5 if dtype == np.float32 else 1e-13)
+    assert np.all(out[:, :n][D == 0] == 0), "a row that is a centre is at distance 0 of it, not nearly"
+    assert n < 100 or 0.1 < np.mean(kept[:n] < D) < 0.9
+    np.testing.assert_array_equal(closest, kept)
 
 
-def test_seeding_finds_every_blob():
-    rng = np.random.default_rng(0)
-    truth = np.repeat(np.arange(20), 30)
-    X = (rng.normal(size=(20, 4))[truth] * 100 + rng.normal(size=(600, 4))).astype(np.float32)
-    rows = kmeans_plus_plus(X, 20, np.random.RandomState(0))
-    assert len(set(truth[rows])) == 20
+@pytest.mark.parametrize(("dtype", "of_centers"), [(t, c) for t in DTYPES for c in (np.float32, np.float64)])
+@pytest.mark.parametrize("d", [1, 7, 128, 1280])
+def test_squared_distances_equal_twin(dtype, of_centers, d):
+    X, centers = rows(100, d, dtype), rows(9, d, np.float64, seed=1).astype(of_centers)
+    labels = np.random.default_rng(2).integers(0, 9, 100).astype(np.int32)
+    X[0] = centers[labels[0]] = 3
+    out = np.full(100, -1, of_centers)
+    _assign_kernels.squared_distances(X, centers, labels, out)
+    wanted = naive.squared_distances(X, centers)[np.arange(100), labels]
+    np.testing.assert_allclose(out, wanted, rtol=1e-5 if of_centers == np.float32 else 1e-12)
+    assert out[0] == 0
 
 
-def test_seeding_draws_by_squared_distance():
-    X = np.array([[0.0], [1.0], [3.0]])
-    counts = np.zeros(3)
-    random_state = np.random.RandomState(0)
-    only_first = np.array([1.0, 0, 0])
-    for _ in range(2000):  # the first centre is row 0 or not; given row 0, rows 1 and 2 come 1 : 9
-        first, second = kmeans_plus_plus(X, 2, random_state, n_local_trials=1)
-        counts[second] += first == 0
-    assert counts[0] == 0
-    assert counts[2] / counts.sum() == pytest.approx(0.9, abs=0.04)
-    assert kmeans_plus_plus(X, 2, random_state, sample_weight=only_first).tolist() == [0, 0]
+def test_squared_distances_keep_the_digits_of_their_type():
+    X, centers, out = np.array([[1 + 1e-9, 0]]), np.array([[1.0, 0]]), np.empty(1)
+    _assign_kernels.squared_distances(X, centers, np.zeros(1, np.int32), out)
+    assert out[0] == pytest.approx(1e-18, rel=1e-6)
 
 
-def test_seeding_of_constant_rows_ends():
-    assert kmeans_plus_plus(np.ones((5, 2), np.float32), 4, np.random.RandomState(0)).shape == (4,)
+@pytest.mark.parametrize("d", [1, 6, 33, 128])
+@pytest.mark.parametrize("shared", [False, True])
+def test_score_pairs_decide_as_the_float_route(d, shared):
+    """With all centres as candidates of a row, in any order, its label is that of the float route, bit for bit."""
+    rng = np.random.default_rng(d)
+    K, n = 3 * CHAINS + 1, 60
+    X = rows(n, d, np.uint8)
+    near = np.nextafter(100, 101, dtype=np.float32) - np.float32(100)
+    centers = (100 + near * rng.integers(-9, 10, (K, d))).astype(np.float32) if shared else 255 * rng.random((K, d))
+    centers = np.concatenate([centers, centers[:5]]).astype(np.float32)  # ties
+    packed = PackedCenters(centers)
+    packed._bytes = None
+    wanted = np.empty(n, np.int32)
+    packed.assign(X, wanted)
+    assert not shared or d == 1 or np.mean(wanted != naive.nearest(X, centers)[0]) > 0.05
+    floats = packed.floats(np.uint8)
+    chosen = np.sort(rng.permutation(n)[: n // 2])  # the others keep their label
+    order = [(i, c) for i in chosen for c in rng.permutation(len(centers))]
+    chains = np.zeros((CHAINS, d), np.float32), np.zeros(CHAINS, np.float32), np.zeros(CHAINS, np.int64)
+    labels = np.full(n, -1, np.int32)
+    _assign_kernels.score_pairs(X, floats.moved, floats.halves, np.array(order, np.int32), *chains, labels)
+    np.testing.assert_array_equal(labels[chosen], wanted[chosen])
+    assert np.all(np.delete(labels, chosen) == -1)
 
 
-def test_random_rows_respect_weights():
-    X = np.zeros((10, 1))
-    weights = np.r_[np.zeros(5), np.ones(5)]
-    assert sorted(random_rows(X, 5, np.random.RandomState(0), sample_weight=weights)) == [5, 6, 7, 8, 9]
-    assert set(random_rows(X, 7, np.random.RandomState(0), sample_weight=weights)) == {5, 6, 7, 8, 9}
-    assert len(set(random_rows(X, 10, np.random.RandomState(0)))) == 10
-
-
-def test_runs_where_no_cache_can_be_written():
-    code = (
-        "from numba.core import caching; caching.CacheImpl._locator_classes = []\n"
-        "import numpy as np; from fastvbow.words.kmeans import nearest_centers\n"
-        "print(nearest_centers(np.eye(3), np.eye(3))[0].tolist())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "[0, 1, 2]", done.stderr
-
-
-def test_warmup_compiles_the_usual_dtypes():
-    kernels.warmup()
-    before = len(kernels.assign.signatures)
-    for dtype in (np.uint8, np.float16, np.float32):
-        nearest_centers(np.ones((3, 2), dtype), np.ones((2, 2), np.float32))
-    assert len(kernels.assign.signatures) == before
-
-
-def test_many_integer_ties_equal_twin():
-    rng = np.random.default_rng(0)
-    X = rng.integers(0, 4, (400, 5)).astype(np.uint8)
-    centers = rng.integers(0, 4, (37, 5)).astype(np.float32)  # their mean is no integer
-    np.testing.assert_array_equal(nearest_centers(X, centers)[0], naive.nearest_centers(X, centers)[0])
-
-
-def test_seeding_keeps_the_best_of_its_trials():
-    X = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
-
-    def potential(trials, seed):
-        rows = kmeans_plus_plus(X, 12, np.random.RandomState(seed), n_local_trials=trials)
-        return naive.nearest_centers(X, X[rows])[1].sum()
-
-    one, eight = (np.mean([potential(trials, seed) for seed in range(15)]) for trials in (1, 8))
-    assert eight < 0.95 * one
+@pytest.mark.parametrize("many", [0, 1, CHAINS - 1, CHAINS, CHAINS + 1])
+def test_score_pairs_any_number(many):
+    X = np.array([[10], [20]], np.uint8)
+    centers = np.arange(0, 60, 3, dtype=np.float32)[:, None]
+    floats = PackedCenters(centers).floats(np.uint8)
+    order = np.array([(0, c) for c in range(many)] + [(1, 0), (1, 19), (1, 7)], np.int32)
+    chains = np.zeros((CHAINS, 1), np.float32), np.zeros(CHAINS, np.float32), np.zeros(CHAINS, np.int64)
+    labels = np.full(2, -1, np.int32)
+    _assign_kernels.score_pairs(X, floats.moved, floats.halves, order, *chains, labels)
+    assert labels.tolist() == [min(many - 1, 3), 7]
