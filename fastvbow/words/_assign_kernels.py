@@ -22,6 +22,7 @@ CHAINS = _simd.CHAINS
 _float1, _float2, _float3 = (_simd.float_tile(POINTS, v) for v in range(1, VECTORS + 1))
 _fast1, _fast2, _fast3 = (_simd.int8_tile(POINTS, v, False) for v in range(1, VECTORS + 1))
 _near1, _near2, _near3 = (_simd.int8_tile(POINTS, v, True) for v in range(1, VECTORS + 1))
+_copy_bytes: Any = _simd.copy_bytes
 _lowest_float: Any = _simd.lowest_float
 _lowest_int: Any = _simd.lowest_int
 _lanes_within: Any = _simd.lanes_within
@@ -41,8 +42,13 @@ def assign_float(X, packed, norms, shift, in_place, stride, tile, best, index, l
     stride : elements between rows of `tile`
     tile : (SPAN, stride), best : (SPAN, lanes), index : (SPAN, lanes) integers of the same size, aligned   # scratch
     labels : (n,) int32                                                                # OUT
+
+    Returns
+    -------
+    int, how many rows have no finite score: they hold NaN, infinity, or values too large for the arithmetic
     """
     n, d = X.shape
+    unscored = 0
     n_vectors, lanes = norms.shape
     zero = packed.dtype.type(0)
     size = packed.itemsize
@@ -78,7 +84,11 @@ def assign_float(X, packed, norms, shift, in_place, stride, tile, best, index, l
                 else:
                     _float1(x, x_stride, c_at, m_at, b, i, d, v, zero)
         for p in range(rows):
-            labels[start + p] = _lowest_float(b_at + p * width, i_at + p * width, zero)
+            c = _lowest_float(b_at + p * width, i_at + p * width, zero)
+            labels[start + p] = c
+            if not np.isfinite(best[p, c % lanes]):
+                unscored += 1
+    return unscored
 
 
 @inner()
@@ -86,10 +96,9 @@ def _bytes_of(X, start, rows, stride, tile):  # type: ignore[no-untyped-def]
     """Address of rows of `stride` bytes: those of X where they fit, else a copy in `tile`."""
     if rows % POINTS == 0 and X.shape[1] == stride:
         return X.ctypes.data + start * stride
+    d = X.shape[1]
     for p in range(rows):
-        x, row = X[start + p], tile[p]
-        for k in range(X.shape[1]):
-            row[k] = x[k]
+        _copy_bytes(tile.ctypes.data + p * stride, X.ctypes.data + (start + p) * d, d)
     return tile.ctypes.data
 
 

@@ -49,7 +49,7 @@ class BaseKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
     def predict(self, X: Any) -> np.ndarray:
         """Return the nearest centre of every row: ndarray of shape (n_samples,), int32; ties go to the lower index."""
         check_is_fitted(self)
-        return self._assigned(self._validated(X, reset=False)).labels
+        return self._assigned(self._validated(X, reset=False, check=False)).labels
 
     def transform(self, X: Any) -> np.ndarray:
         """Return Euclidean distances to all centres: ndarray of shape (n_samples, n_clusters), float32 or float64."""
@@ -66,7 +66,7 @@ class BaseKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return minus the inertia of X: minus the weighted sum of squared distances to the nearest centres."""
         check_is_fitted(self)
-        X = self._validated(X, reset=False)
+        X = self._validated(X, reset=False, check=False)
         return -self._assigned(X, checked_weights(sample_weight, len(X)), distances=True).inertia
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
@@ -106,9 +106,9 @@ class BaseKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         check_precision(self.precision)
         centers = self.cluster_centers_.astype(float_dtype(X, self.cluster_centers_), copy=False)
         with pool_of(self.n_jobs) as pool:
-            return sweep(X, centers, pool, precision=self.precision, weights=weights, distances=distances)
+            return sweep(X, centers, pool, precision=self.precision, weights=weights, distances=distances, check=True)
 
-    def _validated(self, X: Any, *, reset: bool) -> Any:
+    def _validated(self, X: Any, *, reset: bool, check: bool = True) -> Any:
         # Finiteness is tested block by block: the test of validate_data may need a copy of a large array.
         if is_shards(X):
             X = Shards([s if s.dtype in DTYPES else s.astype(np.float64) for s in X])
@@ -117,7 +117,8 @@ class BaseKMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
                 raise UsageError("Found array with 0 sample(s): the shards hold no rows")
         else:
             X = validate_data(self, X, reset=reset, dtype=DTYPES, ensure_all_finite=False)
-        check_finite(X)
+        if check:
+            check_finite(X)
         return X
 
     def _check_parameters(self, *, integers: dict[str, tuple[int, bool]], numbers: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ FIRST = 64
 """Rows for each centre in the first batch."""
 LARGEST = 512
 """Rows for each centre that are enough: all rows would lower the inertia by 1/512 at most."""
-ENOUGH = 1 << 19
+ENOUGH = 1 << 18
 """Rows that are taken in any case."""
 LEAST = 1024
 PASSES = 6
@@ -169,9 +169,10 @@ def nested(
         near = neighbours(centers) if worthwhile(len(centers)) and stage.passes > 1 and small else None
         if near is not None:
             rows = writable(as_block(rows, slice(0, len(rows))))
+        precision = "fast" if bytes_will_do(centers) else "exact"
         labels, spread = np.empty(0, np.int32), None
         for i in range(stage.passes):
-            packed = PackedCenters(centers, "fast" if bytes_will_do(centers) else "exact")
+            packed = PackedCenters(centers, precision)
             if near is not None and i > 0:
                 relabel(rows, labels, near, packed, pool)
                 found = center_sums(rows, labels, len(centers), pool, w)

@@ -18,6 +18,7 @@ __all__ = ["relabel_float", "relabel_int8"]
 
 _float = _simd.float_tile(POINTS, VECTORS)
 _fast = _simd.int8_tile(POINTS, VECTORS, False)
+_copy_bytes: Any = _simd.copy_bytes
 _lowest_float: Any = _simd.lowest_float
 _lowest_int: Any = _simd.lowest_int
 
@@ -86,8 +87,9 @@ def relabel_int8(  # type: ignore[no-untyped-def]
     ----------
     X : (n, d) uint8                                                                    # IN
     order, starts, first, last, near : as for `relabel_float`
-    rounded : (K, d_padded) int8, halves : (K,) int32: negated centres and norms as `assign_int8` has them   # IN
-    table : (m // LANES, d_padded // 4, LANES, 4) int8, norms : (m // LANES, LANES) int32, tile : (SPAN, d_padded) uint8
+    rounded : (K, d_padded // 4) int32, four bytes in each, halves : (K,) int32: negated centres and norms as
+        `assign_int8` has them                                                          # IN
+    table : (m // LANES, d_padded // 4, LANES) int32, norms : (m // LANES, LANES) int32, tile : (SPAN, d_padded) uint8
         zeros, best, index : as for `assign_int8`                                       # scratch
     labels : (n,) int32                                                                 # OUT
     """
@@ -101,6 +103,7 @@ def relabel_int8(  # type: ignore[no-untyped-def]
         table.ctypes.data,
         norms.ctypes.data,
     )
+    x_at = X.ctypes.data
     for c in range(first, last):
         if starts[c] == starts[c + 1]:
             continue
@@ -108,16 +111,14 @@ def relabel_int8(  # type: ignore[no-untyped-def]
             v, lane, center = j // LANES, j % LANES, near[c, j]
             norms[v, lane] = halves[center]
             for q in range(stride >> 2):
-                for e in range(4):
-                    table[v, q, lane, e] = rounded[center, 4 * q + e]
+                table[v, q, lane] = rounded[center, q]
         for start in range(starts[c], starts[c + 1], SPAN):
             rows = min(SPAN, starts[c + 1] - start)
+            tiled = -(-rows // POINTS) * POINTS
             for p in range(rows):
-                x, row = X[order[start + p]], tile[p]
-                for k in range(d):
-                    row[k] = x[k]
-            best[:] = 0x7FFFFFFF
-            index[:] = 0
+                _copy_bytes(t_at + p * stride, x_at + order[start + p] * d, d)
+            best[:tiled] = 0x7FFFFFFF
+            index[:tiled] = 0
             for v in range(0, n_vectors, VECTORS):
                 for p in range(0, rows, POINTS):
                     b, i = b_at + p * width, i_at + p * width

@@ -8,7 +8,6 @@ pass takes a fifth of the time of a full one.
 from __future__ import annotations
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from fastvbow.executors import run_tasks
 from fastvbow.words import _neighbour_kernels as kernels
@@ -21,7 +20,7 @@ __all__ = ["NEIGHBOURS", "neighbours", "relabel", "worthwhile"]
 
 NEIGHBOURS = 48
 """Three vectors of the widest registers."""
-_PARTS = 16
+_PART_ROWS = 8192
 
 
 def worthwhile(n_clusters: int) -> bool:
@@ -41,8 +40,7 @@ def neighbours(centers: np.ndarray) -> np.ndarray:
     ndarray of shape (K, NEIGHBOURS), int32
     """
     C = centers - centers.mean(axis=0)
-    with threadpool_limits(limits=1, user_api="blas"):
-        distance = C @ C.T
+    distance = C @ C.T
     distance *= -2
     distance += np.einsum("kd,kd->k", C, C)
     np.fill_diagonal(distance, -np.inf)
@@ -68,7 +66,8 @@ def relabel(X: np.ndarray, labels: np.ndarray, near: np.ndarray, packed: PackedC
     order = np.argsort(labels.astype(np.uint16), kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=K))])
     # Parts of about equal numbers of rows.
-    cuts = np.searchsorted(starts, np.linspace(0, starts[-1], _PARTS + 1)[1:-1])
+    n_parts = max(2, min(32, len(X) // _PART_ROWS))
+    cuts = np.searchsorted(starts, np.linspace(0, starts[-1], n_parts + 1)[1:-1])
     parts = [0, *(int(c) for c in cuts), K]
     rounded = packed.bytes_for(X.dtype)
 
@@ -77,11 +76,13 @@ def relabel(X: np.ndarray, labels: np.ndarray, near: np.ndarray, packed: PackedC
         if rounded is not None:
             d_padded = rounded.rounded.shape[1]
             n_vectors = near.shape[1] // LANES
-            table = aligned((n_vectors, d_padded // 4, LANES, 4), np.int8)
+            table = aligned((n_vectors, d_padded // 4, LANES), np.int32)
             norms, tile = aligned((n_vectors, LANES), np.int32), aligned((SPAN, d_padded), np.uint8)
             best, index = aligned((SPAN, LANES), np.int32), aligned((SPAN, LANES), np.int32)
             halves = rounded.norms.reshape(-1)[:K]
-            kernels.relabel_int8(*where, rounded.rounded, halves, table, norms, tile, best, index, labels)
+            kernels.relabel_int8(
+                *where, rounded.rounded.view(np.int32), halves, table, norms, tile, best, index, labels
+            )
             return
         t, dtype = packed.floats(X.dtype), packed.centers.dtype
         lanes, stride = t.norms.shape[1], d + 16
@@ -92,5 +93,5 @@ def relabel(X: np.ndarray, labels: np.ndarray, near: np.ndarray, packed: PackedC
         index = aligned((SPAN, lanes), f"i{dtype.itemsize}")
         kernels.relabel_float(*where, t.moved, t.halves, t.shift, stride, table, norms, tile, best, index, labels)
 
-    for _ in run_tasks(pool.executor, one, range(_PARTS), ahead=2 * pool.n_threads):
+    for _ in run_tasks(pool.executor, one, range(n_parts), ahead=2 * pool.n_threads):
         pass

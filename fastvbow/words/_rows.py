@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 DTYPES = [np.float64, np.float32, np.float16, np.uint8]  # what rows may be; anything else becomes the first
-BLOCK_ROWS = 16384
+BLOCK_ROWS = 32768
 BLOCK_BYTES = 1 << 23
 """A block holds at most so many bytes, as the rows are stored, and at most `BLOCK_ROWS` rows."""
 

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
-from numba.core.codegen import get_host_cpu_features
+from numba.core import cgutils
 from numba.extending import intrinsic
+
+from fastvbow.words._target import detect
 
 __all__ = [
     "CANDIDATES",
@@ -32,6 +32,7 @@ __all__ = [
     "SEED_VECTORS",
     "VECTORS",
     "aligned",
+    "copy_bytes",
     "difference_tile",
     "float_tile",
     "int8_tile",
@@ -41,53 +42,8 @@ __all__ = [
     "score_chains",
 ]
 
-I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 CHAINS = 8
-
-
-class Target(NamedTuple):
-    """What the code is compiled for."""
-
-    lanes: int  # float32 in a vector
-    registers: int
-    dot: str  # how four products of 8 bits are summed in one instruction; "" where there is no such
-
-
-def detect(cpu: str | None = None, features: dict[str, bool] | None = None) -> Target:
-    """Choose vectors for the CPU that Numba compiles for: this one, or that of NUMBA_CPU_NAME and NUMBA_CPU_FEATURES.
-
-    Parameters
-    ----------
-    cpu : str, optional
-        LLVM's name of a CPU; None is Numba's choice.
-    features : dict of str to bool, optional
-        LLVM's features of it; None is Numba's choice.
-    """
-    settings: Any = config
-    if features is None:
-        listed = settings.CPU_FEATURES
-        if listed is None:
-            same = (cpu or settings.CPU_NAME or llvm.get_host_cpu_name()) == llvm.get_host_cpu_name()
-            listed = get_host_cpu_features() if same else ""  # the latter minds NUMBA_ENABLE_AVX
-        features = {f.strip()[1:]: f.strip()[0] == "+" for f in listed.split(",") if f.strip()}
-    cpu = cpu or settings.CPU_NAME or llvm.get_host_cpu_name()
-    if llvm.get_process_triple().startswith(("aarch64", "arm64")):
-        dot = "usdot" if features.get("i8mm") else "sdot" if features.get("dotprod") else ""
-        return Target(4, 32, dot)
-    # How wide its registers are, the compiler knows best: it is asked to add two vectors.
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(
-        "define void @f(ptr %p) {\n %a = load <16 x float>, ptr %p\n %b = fadd <16 x float> %a, %a\n"
-        " store <16 x float> %b, ptr %p\n ret void\n}"
-    )
-    switches = ",".join(("+" if on else "-") + name for name, on in features.items())
-    machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=switches)
-    assembly = machine.emit_assembly(module)
-    lanes = 16 if "zmm" in assembly else 8 if "ymm" in assembly else 4
-    if lanes == 16 and features.get("avx512vnni"):
-        return Target(16, 32, "vpdpbusd")
-    return Target(lanes, 32 if lanes == 16 else 16, "vpdpbusd" if lanes == 8 and features.get("avxvnni") else "")
 
 
 LANES, REGISTERS, DOT = detect()
@@ -98,11 +54,11 @@ CANDIDATES, SEED_VECTORS = (4, 6) if REGISTERS == 32 else (4, 2)
 
 def aligned(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
     """Zeros that start on a 64-byte cache line."""
-    size = math.prod(shape) if isinstance(shape, tuple) else shape
-    itemsize = np.dtype(dtype).itemsize
-    buffer = np.zeros(size + 64 // itemsize, dtype)
-    start = (-buffer.ctypes.data % 64) // itemsize
-    return buffer[start : start + size].reshape(shape)
+    dtype = np.dtype(dtype)
+    size = dtype.itemsize * (math.prod(shape) if isinstance(shape, tuple) else shape)
+    buffer = np.zeros(size + 64, np.uint8)
+    start = -buffer.__array_interface__["data"][0] % 64
+    return buffer[start : start + size].view(dtype).reshape(shape)
 
 
 def _at(b: Any, base: Any, index: Any, size: int) -> Any:
@@ -171,16 +127,15 @@ def float_tile(points: int, vectors: int) -> Any:
     def tile(typingctx, x, x_stride, table, norms, best, index, d, group, zero):  # type: ignore[no-untyped-def]
         scalar, integer, size, lanes = _float_type(zero)
         vector, width = ir.VectorType(scalar, lanes), lanes * size
-        align = width
 
         def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
             x, x_stride, table, norms, best, index, d, group, _ = args
             rows = [_at(b, x, b.mul(x_stride, I64(p)), size) for p in range(points)]
             runs = [_at(b, table, b.mul(d, I64(v)), width) for v in range(vectors)]
-            norm = [_load(b, vector, b.add(norms, I64(v * width)), align) for v in range(vectors)]
+            norm = [_load(b, vector, b.add(norms, I64(v * width)), width) for v in range(vectors)]
 
             def step(k, acc):  # type: ignore[no-untyped-def]
-                c = [_load(b, vector, _at(b, run, k, width), align) for run in runs]
+                c = [_load(b, vector, _at(b, run, k, width), width) for run in runs]
                 out = []
                 for p in range(points):
                     value = _splat(b, _load(b, scalar, _at(b, rows[p], k, size), size), lanes)
@@ -193,15 +148,15 @@ def float_tile(points: int, vectors: int) -> Any:
             scores = _loop(b, d, norm * points, step)
             for p in range(points):
                 s_at, i_at = b.add(best, I64(p * width)), b.add(index, I64(p * width))
-                s = _load(b, vector, s_at, align)
-                i = _load(b, ir.VectorType(integer, lanes), i_at, align)
+                s = _load(b, vector, s_at, width)
+                i = _load(b, ir.VectorType(integer, lanes), i_at, width)
                 for v in range(vectors):
                     score, number = scores[p * vectors + v], b.add(group, I64(v))
                     lower = b.fcmp_ordered("<", score, s)
                     s = b.select(lower, score, s)
                     i = b.select(lower, _splat(b, b.trunc(number, integer) if size == 4 else number, lanes), i)
-                _store(b, s, s_at, align)
-                _store(b, i, i_at, align)
+                _store(b, s, s_at, width)
+                _store(b, i, i_at, width)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 8, zero), codegen
@@ -365,6 +320,18 @@ def lanes_within(typingctx, values, limit):  # type: ignore[no-untyped-def]
         return b.zext(b.bitcast(within, ir.IntType(LANES)), I64)
 
     return types.intp(types.intp, types.intp), codegen
+
+
+@intrinsic
+def copy_bytes(typingctx, to, source, count):  # type: ignore[no-untyped-def]
+    """Copy `count` bytes from address to address."""
+
+    def codegen(context, b, signature, args):  # type: ignore[no-untyped-def]
+        to, source = (b.inttoptr(a, I8.as_pointer()) for a in args[:2])
+        cgutils.raw_memcpy(b, to, source, args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 3), codegen
 
 
 @intrinsic

@@ -16,7 +16,7 @@ import numpy as np
 from fastvbow.errors import UsageError
 from fastvbow.executors import effective_jobs, make_executor, run_tasks
 from fastvbow.words import _assign_kernels, _kmeans_kernels
-from fastvbow.words._rows import DTYPES, Shards, as_block, float_dtype, is_shards, release, row_blocks
+from fastvbow.words._rows import DTYPES, Shards, as_block, check_finite, float_dtype, is_shards, release, row_blocks
 from fastvbow.words.assignment import PackedCenters, writable
 
 __all__ = [
@@ -69,6 +69,7 @@ def sweep(
     labels: bool = True,
     distances: bool = False,
     sums: bool = False,
+    check: bool = False,
 ) -> Sweep:
     """Assign every row to its nearest centre.
 
@@ -83,6 +84,13 @@ def sweep(
     weights : ndarray of shape (n,), float64, or None for ones; multiplies inertia, sums and counts
     labels, distances, sums : bool, default=True, False, False
         What to return: labels, squared distances and inertia, sums and counts of the rows of every centre.
+    check : bool, default=False
+        Refuse NaN, infinity and values too large, noticed by their scores: rows are not read twice for it.
+
+    Raises
+    ------
+    ValueError, UsageError
+        See `check`, and `check_finite` for the errors.
     """
     n, d = X.shape
     packed = centers if isinstance(centers, PackedCenters) else PackedCenters(centers, precision)
@@ -97,7 +105,8 @@ def sweep(
         for rows in group:
             block = writable(as_block(X, rows))
             found = all_labels[rows] if labels else np.empty(len(block), np.int32)
-            packed.assign(block, found)
+            if packed.assign(block, found) and check:
+                check_finite(X)
             if distances:
                 _assign_kernels.squared_distances(block, packed.centers, found, all_sqdist[rows])
                 near = all_sqdist[rows].astype(np.float64, copy=False)
@@ -112,6 +121,8 @@ def sweep(
         total += s
         counts += c
         release(X, rows)
+    if check and not np.isfinite(inertia):
+        check_finite(X)
     return Sweep(all_labels, all_sqdist, inertia, total, counts)
 
 

@@ -52,27 +52,31 @@ class PackedCenters:
         self._floats: dict[bool, Floats] = {}
         self._bytes = round_centers(self.centers) if _simd.DOT and self.centers.dtype == np.float32 else None
 
-    def assign(self, block: np.ndarray, labels: np.ndarray) -> None:
+    def assign(self, block: np.ndarray, labels: np.ndarray) -> int:
         """Write the nearest centre of every row of `block` to `labels`; the lowest of equals.
 
         Parameters
         ----------
         block : ndarray of shape (n, d), uint8, float32 or float64, C-contiguous
         labels : ndarray of shape (n,), int32
+
+        Returns
+        -------
+        int
+            Rows without a finite score: they hold NaN, infinity, or values too large for the arithmetic.
         """
         if block.size == 0:
             labels[:] = 0
-            return
+            return 0
         block = writable(block)
         if block.dtype != np.uint8 or self._bytes is None:
-            self._assign_float(block, labels)
-            return
+            return self._assign_float(block, labels)
         t, d = self._bytes, block.shape[1]
         tile = aligned((kernels.SPAN, t.rounded.shape[1]), np.uint8)
         best, runner_up, index = (aligned((kernels.SPAN, LANES), np.int32) for _ in range(3))
         if not self._exact:
             kernels.assign_int8(block, t.table, t.norms, tile, best, index, labels)
-            return
+            return 0
         pairs, whole = np.empty((len(block) // 4 + 2 * LANES, 2), np.int32), np.empty(len(block), np.int32)
         bounds = (t.near, t.radius, t.largest, t.slack, self.centers, t.error)
         scratch = (tile, best, runner_up, index)
@@ -85,15 +89,16 @@ class PackedCenters:
             found = np.empty(n_whole, np.int32)
             self._assign_float(block[rows], found)
             labels[rows] = found
+        return 0
 
-    def _assign_float(self, block: np.ndarray, labels: np.ndarray) -> None:
+    def _assign_float(self, block: np.ndarray, labels: np.ndarray) -> int:
         t = self.floats(block.dtype)
         dtype, d, lanes = self.centers.dtype, block.shape[1], t.norms.shape[1]
         in_place = block.dtype == dtype and not t.shift.any()
         stride = d + 16  # no power of two: rows would fall into the same sets of the cache
         tile, best = aligned((kernels.SPAN, stride), dtype), aligned((kernels.SPAN, lanes), dtype)
         index = aligned((kernels.SPAN, lanes), f"i{dtype.itemsize}")
-        kernels.assign_float(block, t.packed, t.norms, t.shift, in_place, stride, tile, best, index, labels)
+        return int(kernels.assign_float(block, t.packed, t.norms, t.shift, in_place, stride, tile, best, index, labels))
 
     def floats(self, dtype: Any) -> Floats:
         """The packed centres for rows of a dtype."""

@@ -25,9 +25,10 @@ class MiniBatchKMeans(BaseKMeans):
     """K-Means learned from samples of the rows: Lloyd's quality at a cost that hardly grows with their number.
 
     With ``batch_size=None``, the default, Lloyd's iterations run on nested random batches that double, from 64 rows a
-    centre to 512 or more (half a million rows in any case, or all). With a batch size, or through `partial_fit`,
-    mini-batches have scikit-learn's semantics (Sculley 2010): every step assigns a random batch to the current centres
-    and moves each towards the mean of its rows, at a rate of one over the number of rows it has seen so far.
+    centre to 512 or more (a quarter of a million rows in any case, or all). With a batch size, or through
+    `partial_fit`, mini-batches have scikit-learn's semantics (Sculley 2010): every step assigns a random batch to the
+    current centres and moves each towards the mean of its rows, at a rate of one over the number of rows it has seen
+    so far.
 
     uint8, float16 and float32 rows are worked on in float32, anything else in float64. Rows are gathered batch by
     batch: X may be a read-only memory map, or a list of them (shards), larger than the memory.

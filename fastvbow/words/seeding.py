@@ -82,7 +82,10 @@ def sampled_rows(
     if weights is None:
         if size >= n:
             return np.arange(n), None
-        return np.sort(sample_without_replacement(n, size, random_state=random_state)), None
+        if n > 50 * size:
+            return np.sort(sample_without_replacement(n, size, random_state=random_state)), None
+        luck = random_state.uniform(size=n)
+        return np.flatnonzero(luck < np.partition(luck, size)[size])[:size], None
     positive = np.flatnonzero(weights > 0)
     if len(positive) <= size:
         return positive, weights[positive]

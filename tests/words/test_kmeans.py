@@ -433,9 +433,9 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @EVERY
 def test_layout_does_not_matter(overlapping, tmp_path, kind, options, layout, dtype):
-    X = overlapping[:15_000].astype(dtype)
+    X = overlapping[:13_000].astype(dtype)
     weights = np.random.default_rng(0).random(len(X)) if layout == "uneven shards" else None
-    plain = kind(8, random_state=0, **{**options, "max_iter": 4}).fit(X, sample_weight=weights)
+    plain = kind(8, random_state=0, **{**options, "max_iter": 3}).fit(X, sample_weight=weights)
     other = LAYOUTS[layout](X, tmp_path)
     model = clone(plain).fit(other, sample_weight=weights)
     same(model, plain)

