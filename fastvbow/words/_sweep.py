@@ -121,7 +121,7 @@ def sweep(
         total += s
         counts += c
         release(X, rows)
-    if check and not np.isfinite(inertia):
+    if check and not inertia < np.finfo(packed.centers.dtype).max / 16:
         check_finite(X)
     return Sweep(all_labels, all_sqdist, inertia, total, counts)
 

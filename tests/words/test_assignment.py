@@ -293,6 +293,39 @@ def test_rows_that_are_not_numbers_harm_no_others():
     assert np.isnan(sqdist[::2]).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("far", [0, 1e4])
+def test_rows_without_a_finite_score_are_counted(dtype, bad, far):
+    X, centers = sample(SPAN + 5, 6, RUN + 3, dtype)
+    X, centers = (X + far).astype(dtype), (centers + far).astype(dtype)
+    centers[:, 2] = 0
+    centers[::2, 3] *= -1
+    labels = np.empty(len(X), np.int32)
+    packed = PackedCenters(centers)
+    assert packed.assign(X, labels) == 0
+    for row in (0, 1, POINTS - 1, SPAN - 1, SPAN, len(X) - 1):
+        for column in range(6):
+            Y = X.copy()
+            Y[row, column] = bad
+            Y[row // 2, 0] = bad
+            with np.errstate(invalid="ignore"):
+                assert packed.assign(Y, labels) == 1 + (row > 0)
+
+
+def test_sweep_checks_if_asked():
+    X, centers = sample(3000, 5, 11, np.float32)
+    X[2500, 3] = np.inf
+    with pool_of(1) as pool, np.errstate(invalid="ignore", over="ignore"):
+        sweep(X, centers, pool)
+        for rows in (X, Shards([X[:7], X[7:]])):
+            with pytest.raises(ValueError, match="infinity"):
+                sweep(rows, centers, pool, check=True)
+        X[2500, 3] = 1e19  # its score is finite, its squared distance is not
+        with pytest.raises(UsageError, match="scale the data"):
+            sweep(X, centers, pool, check=True, distances=True)
+
+
 def test_a_writable_alias_keeps_its_memory():
     block = np.arange(1000.0)
     block.flags.writeable = False
