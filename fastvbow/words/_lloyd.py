@@ -243,10 +243,10 @@ def finish(
     """
     for _ in range(10):  # a centre moved to a far row may in turn leave another one empty
         found = sweep(X, centers, pool, precision=precision, weights=weights, distances=True)
-        used = np.bincount(found.labels, minlength=len(centers))
+        used = np.bincount(found.labels if weights is None else found.labels[weights > 0], minlength=len(centers))
         if not fill_empty(X, weights, centers, np.flatnonzero(used == 0), found.sqdist):
             break
     else:
         found = sweep(X, centers, pool, precision=precision, weights=weights, distances=True)
-        used = np.bincount(found.labels, minlength=len(centers))
+        used = np.bincount(found.labels if weights is None else found.labels[weights > 0], minlength=len(centers))
     return centers, found, int(np.count_nonzero(used))

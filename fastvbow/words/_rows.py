@@ -192,6 +192,8 @@ def checked_weights(sample_weight: Any, n: int) -> np.ndarray | None:
         raise UsageError(f"sample_weight has shape {weights.shape}; one weight for each of {n} rows is needed")
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         raise UsageError("sample_weight must be finite, not negative and not all zero")
-    if not weights.sum() < 1e150:  # its products with squared distances have to stay finite
-        raise UsageError(f"sample_weight sums to {weights.sum():.3g}: scale the weights down")
+    with np.errstate(over="ignore"):
+        total = weights.sum()
+    if not total < 1e150:  # its products with squared distances have to stay finite
+        raise UsageError(f"sample_weight sums to {total:.3g}: scale the weights down")
     return np.ascontiguousarray(weights)

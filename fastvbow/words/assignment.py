@@ -130,7 +130,7 @@ def bytes_will_do(centers: np.ndarray) -> bool:
     some = C[:: -(-K // 64)]
     square = np.einsum("kd,kd->k", some, some)[:, None] + np.einsum("kd,kd->k", C, C) - 2 * some @ C.T
     square[np.arange(len(some)), np.arange(0, K, -(-K // 64))] = np.inf
-    apart = float(np.median(square.min(axis=1)))
+    apart = max(0.0, float(np.median(square.min(axis=1))))  # equal centres: rounding may lead below
     scale = np.ptp(C, axis=0).max() / 254
     lost = scale * np.sqrt(d / 12)
     reach = np.sqrt(np.mean(np.sum((C - C.mean(axis=0)) ** 2, axis=1)) + apart)

@@ -212,6 +212,7 @@ class MiniBatchKMeans(BaseKMeans):
                 self._n_features_out, self.n_steps_ = len(self.cluster_centers_), 0
             centers = self.cluster_centers_.astype(np.float64)
             block = X[:] if not isinstance(X, np.ndarray) else X
+            self._run.reassignment_ratio = self.reassignment_ratio  # it may have been set anew
             self._run.step(block, weights, centers, pool, self._random_state, self.precision)
             self.cluster_centers_ = centers.astype(self.cluster_centers_.dtype)
             wide = self.cluster_centers_.astype(float_dtype(X, self.cluster_centers_))

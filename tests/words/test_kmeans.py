@@ -219,6 +219,14 @@ def test_lloyd_keeps_the_best_start(overlapping):
     assert next(left, None) is None
 
 
+@pytest.mark.parametrize("init_size", [1000, 10_000, 60_000])
+@EVERY
+def test_starts_are_sought_among_all_rows(kind, options, init_size):
+    X, y = make_blobs(60_000, n_features=8, centers=12, center_box=(-40, 40), shuffle=False, random_state=3)
+    model = kind(12, init_size=init_size, random_state=0, **{**options, "max_iter": 1}).fit(X)
+    assert adjusted_rand_score(y, model.labels_) > 0.95
+
+
 def test_a_larger_sample_gives_a_better_start(blobs):
     X = np.repeat(blobs[0], 10, axis=0)
     few = [KMeans(12, init_size=12, max_iter=1, random_state=s).fit(X).inertia_ for s in range(5)]
@@ -373,10 +381,12 @@ def test_compute_labels(overlapping):
 # The same bytes
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 @EVERY
 def test_same_seed_same_bytes(overlapping, kind, options, dtype):
     X = overlapping.astype(dtype)
+    if dtype == np.float64:
+        X = X**1.7 / 7  # sums of whole numbers are exact in any order, those of fractions are not
 
     def run(n_jobs, seed):
         return kind(20, n_jobs=n_jobs, random_state=seed, **{**options, "max_iter": 15}).fit(X)
@@ -667,6 +677,15 @@ def test_fewer_distinct_rows_than_centers(X, init, ratio):
         assert model.inertia_ == 0
 
 
+@EVERY
+def test_equal_rows_give_one_warning(kind, options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for row in np.random.default_rng(0).normal(100, 30, (30, 64)):
+            assert kind(8, random_state=0, **options).fit(np.tile(row, (20, 1))).inertia_ < 1e-20
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
@@ -818,3 +837,17 @@ def test_weights_too_large_for_the_arithmetic_are_refused():
     X = np.random.default_rng(0).normal(size=(50, 2))
     with pytest.raises(UsageError):
         KMeans(2, random_state=0).fit(X, sample_weight=np.full(50, 1e307))
+
+
+def test_centers_of_rows_without_weight_alone_count_as_empty():
+    X, weights = np.arange(40.0)[:, None], np.zeros(40)
+    weights[[3, 9, 27]] = 1
+    with pytest.warns(ConvergenceWarning, match=r"distinct clusters \(3\)"):
+        KMeans(5, init=np.array([[0.0], [1], [2], [9], [27]])).fit(X, sample_weight=weights)
+
+
+def test_reassignment_can_be_set_between_batches():
+    X = np.linspace(-1, 1, 100)[:, None]
+    model = MiniBatchKMeans(2, init=np.array([[0.0], [1000.0]]), reassignment_ratio=0, random_state=0).partial_fit(X)
+    assert model.cluster_centers_.max() == 1000
+    assert model.set_params(reassignment_ratio=0.01).partial_fit(X).cluster_centers_.max() < 10

@@ -130,8 +130,11 @@ def test_many_dimensions_are_as_good_as_all(d):
         assert len(set(truth[kmeans_plus_plus(X, 20, np.random.RandomState(seed))])) == 20
 
 
-def test_constant_rows_come_to_an_end():
-    assert kmeans_plus_plus(np.ones((5, 2), np.float32), 4, np.random.RandomState(0)).shape == (4,)
+@pytest.mark.parametrize("weights", [None, [0, 0, 0, 1, 1]])
+def test_constant_rows_come_to_an_end(weights):
+    weights = None if weights is None else np.array(weights, float)
+    chosen = kmeans_plus_plus(np.ones((5, 2), np.float32), 40, np.random.RandomState(0), sample_weight=weights)
+    assert set(chosen) == (set(range(5)) if weights is None else {3, 4})
 
 
 def test_far_rows_keep_their_digits():
@@ -190,13 +193,14 @@ def test_samples_by_weight_estimate_sums_without_bias():
     weights = rng.pareto(1.2, 200) * (rng.random(200) < 0.8)
     weights[7] = 1000
     value, found, drawn = rng.normal(size=200) + 1, [], np.zeros(200)
+    light = np.arange(200) != 7  # beside the heavy one nothing would show
     for seed in range(3000):
         rows, w = sampled_rows(200, weights, 40, np.random.RandomState(seed))
         assert len(rows) == len(w) == 40 and np.all(np.diff(rows) > 0)
         assert np.all(weights[rows] > 0) and np.all(w >= weights[rows])
-        found.append([w.sum(), w @ value[rows]])
+        found.append([w @ light[rows], w @ (light * value)[rows]])
         drawn[rows] += 1
-    np.testing.assert_allclose(np.mean(found, axis=0), [weights.sum(), weights @ value], rtol=0.01)
+    np.testing.assert_allclose(np.mean(found, axis=0), [weights @ light, weights @ (light * value)], rtol=0.01)
     assert drawn[7] == 3000
 
 
