@@ -11,7 +11,7 @@ from fastvbow.words import _simd
 from fastvbow.words._compile import entry, inner
 from fastvbow.words._simd import CANDIDATES, SEED_VECTORS
 
-__all__ = ["count_sums", "plus_plus", "weighted_sums"]
+__all__ = ["count_sums", "order_by_label", "plus_plus", "select", "sketch", "weighted_sums"]
 
 PART = 256  # rows whose share in the potential is summed before one is drawn
 
@@ -51,6 +51,63 @@ def weighted_sums(X, labels, weights, sums, counts):  # type: ignore[no-untyped-
         x, row = X[i], sums[c]
         for k in range(x.shape[0]):
             row[k] += w * np.float64(x[k])
+
+
+@entry()
+def order_by_label(labels, starts, order):  # type: ignore[no-untyped-def]
+    """Row numbers label by label, ascending within each: a counting sort.
+
+    Parameters
+    ----------
+    labels : (n,) int32 in [0, K)                                # IN
+    starts : (K + 1,) int64                                      # OUT: where each label's rows begin
+    order : (n,) int64                                           # OUT
+    """
+    K = starts.shape[0] - 1
+    starts[:] = 0
+    for i in range(labels.shape[0]):
+        starts[labels[i] + 1] += 1
+    for c in range(K):
+        starts[c + 1] += starts[c]
+    place = starts[:K].copy()
+    for i in range(labels.shape[0]):
+        c = labels[i]
+        order[place[c]] = i
+        place[c] += 1
+
+
+@entry()
+def select(uniforms, first, left, rows, found):  # type: ignore[no-untyped-def]
+    """Go on choosing rows, each subset of one size being equally likely (Knuth, TAOCP 2, 3.4.2, algorithm S).
+
+    Parameters
+    ----------
+    uniforms : (m,) float64 in [0, 1): the draws for rows first, first + 1, ...    # IN
+    first : number of the first row, left : rows from it on                        # IN
+    rows : (size,) int64: chosen rows, ascending                                   # INOUT
+    found : how many were chosen before; returns how many there are now            # IN
+    """
+    wanted = rows.shape[0]
+    for i in range(uniforms.shape[0]):
+        if found < wanted and (left - i) * uniforms[i] < wanted - found:
+            rows[found] = first + i
+            found += 1
+    return found
+
+
+@entry()
+def sketch(X, place, signs, out):  # type: ignore[no-untyped-def]
+    """out[i, place[k]] += signs[k] * X[i, k], in the order of the columns, so that equal rows stay equal to the bit.
+
+    Parameters
+    ----------
+    X : (n, d) float32 or float64                                             # IN
+    place : (d,) int64; signs : (d,), +1 or -1, of the dtype of X             # IN
+    out : (n, m) of the dtype of X                                            # INOUT
+    """
+    for i in range(X.shape[0]):
+        for k in range(X.shape[1]):
+            out[i, place[k]] += signs[k] * X[i, k]
 
 
 @inner()

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastvbow.executors import run_tasks
+from fastvbow.words._assign_kernels import squared_distances
 from fastvbow.words._neighbours import neighbours, relabel, worthwhile
 from fastvbow.words._rows import BLOCK_ROWS, as_block, float_dtype, release
 from fastvbow.words._sweep import Pool, Sweep, center_sums, fill_empty, label_distances, sweep
@@ -25,8 +27,9 @@ PASSES = 6
 """Passes over a batch."""
 BATCH_BYTES = 1 << 28
 """The batches are a copy in memory of at most so many bytes; beyond them rows are read from where they are."""
-SETTLED = 1e-6
-"""A stage ends when a step gains no more than this part of the variance between the centres."""
+SETTLED = 1e-4
+"""A stage ends when a step gains no more than this part of the inertia. Of 10,000 SIFT descriptors 1e-6 takes half as
+many passes again to an inertia that is lower by 5e-6."""
 LONGER = 1.7
 """A step to the mean of the rows goes on by .7 of its length: fewer passes to the same inertia; 1.5 and 2.0 gain
 less."""
@@ -79,10 +82,11 @@ def lloyd(
 def _means(X: Any, weights: np.ndarray | None, centers: np.ndarray, found: Sweep, pool: Pool) -> np.ndarray:
     """The means of the rows of every centre; where a centre has none, a row far from its own."""
     full = found.counts > 0
+    if full.all():
+        return (found.sums / found.counts[:, None]).astype(centers.dtype, copy=False)
     moved = centers.copy()
     moved[full] = found.sums[full] / found.counts[full, None]
-    if not full.all():
-        fill_empty(X, weights, moved, np.flatnonzero(~full), label_distances(X, found.labels, centers, pool))
+    fill_empty(X, weights, moved, np.flatnonzero(~full), label_distances(X, found.labels, centers, pool))
     return moved
 
 
@@ -157,7 +161,7 @@ def nested(
     """
     n = len(X) if weights is None else int(np.count_nonzero(weights))
     plan = nested_plan(n, X.shape[1] * X.dtype.itemsize, len(centers), max_iter, weights is not None)
-    batch, batch_weights = _drawn(X, weights, [stage.rows for stage in plan if stage.rows < n], random_state)
+    batch, batch_weights = _drawn(X, weights, [stage.rows for stage in plan if stage.rows < n], random_state, pool)
     counts = np.zeros(len(centers))
     n_passes = n_rows = 0
     for stage in plan:
@@ -166,11 +170,11 @@ def nested(
             rows, w = batch[: stage.rows], None if batch_weights is None else batch_weights[: stage.rows]
         # After a pass over all centres, passes over neighbours visit the rows in an order that only memory bears.
         small = rows.shape[0] * rows.shape[1] * rows.dtype.itemsize <= BATCH_BYTES
-        near = neighbours(centers) if worthwhile(len(centers)) and stage.passes > 1 and small else None
+        near = neighbours(centers, pool) if worthwhile(len(centers)) and stage.passes > 1 and small else None
         if near is not None:
             rows = writable(as_block(rows, slice(0, len(rows))))
         precision = "fast" if bytes_will_do(centers) else "exact"
-        labels, spread = np.empty(0, np.int32), None
+        labels, inertia = np.empty(0, np.int32), 0.0
         for i in range(stage.passes):
             packed = PackedCenters(centers, precision)
             if near is not None and i > 0:
@@ -184,8 +188,8 @@ def nested(
             step = moved.astype(np.float64) - centers
             # The inertia falls by at least this in a step to the means.
             gain = float(counts @ np.einsum("kd,kd->k", step, step))
-            spread = _spread(found) if spread is None else spread
-            settled = gain <= SETTLED * spread
+            inertia = _estimated(rows, w, labels, centers) if i == 0 else inertia
+            settled = gain <= SETTLED * inertia
             if i + 1 < stage.passes and not settled and (counts > 0).all():
                 moved = (centers + LONGER * step).astype(centers.dtype)
             centers = moved
@@ -194,17 +198,20 @@ def nested(
     return centers, counts, n_passes, n_rows
 
 
-def _spread(found: Sweep) -> float:
-    """Weighted sum of the squared distances of the centres' means to the mean of all: what the clusters explain."""
-    total = found.counts.sum()
-    full = found.counts > 0
-    means = found.sums[full] / found.counts[full, None]
-    away = means - found.sums.sum(axis=0) / total
-    return float(found.counts[full] @ np.einsum("kd,kd->k", away, away))
+def _estimated(X: Any, weights: np.ndarray | None, labels: np.ndarray, centers: np.ndarray) -> float:
+    """The inertia, from a thousand rows."""
+    some = slice(0, len(X), max(1, len(X) // 1024))
+    block = writable(as_block(X, some))
+    sqdist = np.empty(len(block), centers.dtype)
+    squared_distances(block, centers, labels[some].copy(), sqdist)
+    if weights is None:
+        return float(sqdist.mean(dtype=np.float64)) * len(X)
+    w = weights[some]
+    return float(w @ sqdist) * float(weights.sum()) / float(w.sum()) if w.any() else 0.0
 
 
 def _drawn(
-    X: Any, weights: np.ndarray | None, sizes: list[int], random_state: Any
+    X: Any, weights: np.ndarray | None, sizes: list[int], random_state: Any, pool: Pool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Copies of random rows, read from X forwards; the first sizes[i] of them are a random sample for every i.
 
@@ -222,8 +229,11 @@ def _drawn(
     place[stride - 1 :: stride] = np.arange(end)
     dtype = X.dtype if X.dtype in (np.uint8, np.float32) else float_dtype(X) if X.dtype == np.float16 else np.float64
     out = np.empty((len(rows), X.shape[1]), dtype)
-    for start in range(0, len(rows), BLOCK_ROWS):
+
+    def copy(start: int) -> None:
         out[place[start : start + BLOCK_ROWS]] = X[rows[start : start + BLOCK_ROWS]]
+
+    for _ in run_tasks(pool.executor, copy, range(0, len(rows), BLOCK_ROWS), ahead=2 * pool.n_threads):
         release(X)
     if found_weights is None:
         return out, None

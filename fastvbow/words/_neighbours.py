@@ -12,6 +12,7 @@ import numpy as np
 from fastvbow.executors import run_tasks
 from fastvbow.words import _neighbour_kernels as kernels
 from fastvbow.words._assign_kernels import SPAN
+from fastvbow.words._kmeans_kernels import order_by_label
 from fastvbow.words._simd import LANES, aligned
 from fastvbow.words._sweep import Pool
 from fastvbow.words.assignment import PackedCenters
@@ -21,6 +22,7 @@ __all__ = ["NEIGHBOURS", "neighbours", "relabel", "worthwhile"]
 NEIGHBOURS = 48
 """Three vectors of the widest registers."""
 _PART_ROWS = 8192
+_PART_CENTERS = 128
 
 
 def worthwhile(n_clusters: int) -> bool:
@@ -28,24 +30,33 @@ def worthwhile(n_clusters: int) -> bool:
     return 4 * NEIGHBOURS <= n_clusters <= 8192
 
 
-def neighbours(centers: np.ndarray) -> np.ndarray:
+def neighbours(centers: np.ndarray, pool: Pool) -> np.ndarray:
     """The `NEIGHBOURS` nearest of every centre, itself among them, by number.
 
     Parameters
     ----------
     centers : ndarray of shape (K, d), K > NEIGHBOURS
+    pool : Pool
 
     Returns
     -------
     ndarray of shape (K, NEIGHBOURS), int32
     """
     C = centers - centers.mean(axis=0)
-    distance = C @ C.T
-    distance *= -2
-    distance += np.einsum("kd,kd->k", C, C)
-    np.fill_diagonal(distance, -np.inf)
-    near = np.argpartition(distance, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS].astype(np.int32)
-    near.sort(axis=1)
+    norms = np.einsum("kd,kd->k", C, C)
+    near = np.empty((len(C), NEIGHBOURS), np.int32)
+
+    def one(start: int) -> None:
+        some = C[start : start + _PART_CENTERS]
+        distance = some @ C.T
+        distance *= -2
+        distance += norms
+        distance[np.arange(len(some)), start + np.arange(len(some))] = -np.inf
+        nearest = np.argpartition(distance, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
+        near[start : start + _PART_CENTERS] = np.sort(nearest, axis=1)
+
+    for _ in run_tasks(pool.executor, one, range(0, len(C), _PART_CENTERS), ahead=2 * pool.n_threads):
+        pass
     return near
 
 
@@ -63,8 +74,8 @@ def relabel(X: np.ndarray, labels: np.ndarray, near: np.ndarray, packed: PackedC
     pool : Pool
     """
     K, d = packed.centers.shape
-    order = np.argsort(labels.astype(np.uint16), kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=K))])
+    order, starts = np.empty(len(labels), np.int64), np.empty(K + 1, np.int64)
+    order_by_label(labels, starts, order)
     # Parts of about equal numbers of rows.
     n_parts = max(2, min(32, len(X) // _PART_ROWS))
     cuts = np.searchsorted(starts, np.linspace(0, starts[-1], n_parts + 1)[1:-1])

@@ -57,7 +57,7 @@ def starting_centers(
     centers : ndarray of shape (n_clusters, d), float32, or float64 where X is float64
     """
     rows, weights = sampled_rows(len(X), sample_weight, size, random_state)
-    sample = as_block(X, rows).astype(float_dtype(X))
+    sample = as_block(X, rows).astype(float_dtype(X), copy=False)
     release(X)
     choose = random_rows if method == "random" else kmeans_plus_plus
     return sample[choose(sample, n_clusters, random_state, sample_weight=weights)]
@@ -84,8 +84,11 @@ def sampled_rows(
             return np.arange(n), None
         if n > 50 * size:
             return np.sort(sample_without_replacement(n, size, random_state=random_state)), None
-        luck = random_state.uniform(size=n)
-        return np.flatnonzero(luck < np.partition(luck, size)[size])[:size], None
+        rows, found = np.empty(size, np.int64), 0
+        for first in range(0, n, 1 << 20):
+            uniforms = random_state.uniform(size=min(1 << 20, n - first))
+            found = kernels.select(uniforms, first, n - first, rows, found)
+        return rows, None
     positive = np.flatnonzero(weights > 0)
     if len(positive) <= size:
         return positive, weights[positive]
@@ -163,12 +166,11 @@ def _sketched(X: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
     d = X.shape[1]
     if d <= SKETCH:
         return X
-    order = random_state.permutation(d)
+    place = np.empty(d, np.int64)
+    place[random_state.permutation(d)] = np.arange(d) * SKETCH // d
     signs = np.asarray(random_state.randint(0, 2, size=d) * 2 - 1, dtype=X.dtype)
-    starts = np.arange(SKETCH) * d // SKETCH
-    out = np.empty((len(X), SKETCH), X.dtype)
-    for start in range(0, len(X), 4096):
-        out[start : start + 4096] = np.add.reduceat(X[start : start + 4096, order] * signs, starts, axis=1)
+    out = np.zeros((len(X), SKETCH), X.dtype)
+    kernels.sketch(writable(X), place, signs, out)
     return out
 
 

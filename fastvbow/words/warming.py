@@ -10,6 +10,7 @@ from fastvbow.words._compile import cache_path
 from fastvbow.words._neighbours import NEIGHBOURS
 from fastvbow.words.kmeans import KMeans
 from fastvbow.words.minibatch import MiniBatchKMeans
+from fastvbow.words.seeding import sampled_rows
 
 __all__ = ["cache_folder", "compile_kernels", "instructions"]
 
@@ -18,6 +19,7 @@ def compile_kernels() -> None:
     """Run every kernel once on a little of each kind of rows, uint8, float32 and float64; float16 becomes float32."""
     rng = np.random.default_rng(0)
     K = 4 * NEIGHBOURS  # as many as it takes for passes over neighbours
+    sampled_rows(10, None, 5, np.random.RandomState(0))
     # Neighbours are compared as bytes where many dimensions keep them apart, else as floats.
     for dtype, d in ((np.uint8, 64), (np.uint8, 2), (np.float32, 2), (np.float64, 2)):
         X = rng.integers(0, 256, (20 * K, d)).astype(dtype)

@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from fastvbow import KMeans, MiniBatchKMeans
 from fastvbow.errors import UsageError
 from fastvbow.words import _lloyd, _simd
-from fastvbow.words._sweep import fill_empty
+from fastvbow.words._sweep import fill_empty, pool_of
 
 
 def given_start(X, n_clusters, random_state):
@@ -343,7 +343,8 @@ def test_every_nested_batch_is_a_sample(weights):
     if weights is not None:
         weights = np.where(number % 10 < 9, number + 1.0, 0)
     X = number[:, None].astype(np.float32)
-    drawn, drawn_weights = _lloyd._drawn(X, weights, [100, 200, 400, 800], np.random.RandomState(0))[:2]
+    with pool_of(2) as pool:
+        drawn, drawn_weights = _lloyd._drawn(X, weights, [100, 200, 400, 800], np.random.RandomState(0), pool)
     rows = drawn[:, 0].astype(int)
     assert len(np.unique(rows)) == len(rows) == 800
     if weights is None:
@@ -353,6 +354,20 @@ def test_every_nested_batch_is_a_sample(weights):
     for size in (100, 200, 400, 800):
         found = np.bincount(rows[:size] // 2500, drawn_weights[:size], minlength=4) / drawn_weights[:size].sum()
         assert (np.abs(found - expected) <= 3.5 * np.sqrt(expected * (1 - expected) / size)).all()
+
+
+@pytest.mark.parametrize("weights", [None, "most are zero"])
+def test_inertia_is_estimated_from_a_sample(overlapping, weights):
+    centers = overlapping[:10].astype(np.float32)
+    labels, distance = naive.nearest_centers(overlapping, centers)
+    if weights is not None:
+        weights = np.where(np.arange(len(overlapping)) % 4 == 0, 2.5, 0)
+    true = distance.sum() if weights is None else weights @ distance
+    found = _lloyd._estimated(overlapping, weights, labels.astype(np.int32), centers)
+    assert found == pytest.approx(true, rel=0.1)
+    assert _lloyd._estimated(overlapping[:40], None, labels[:40].astype(np.int32), centers) == pytest.approx(
+        distance[:40].sum(), rel=1e-5
+    )
 
 
 def test_nested_batches_see_rows_in_any_order(overlapping):

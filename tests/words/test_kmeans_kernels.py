@@ -126,3 +126,37 @@ def test_score_pairs_any_number(many):
     labels = np.full(2, -1, np.int32)
     _assign_kernels.score_pairs(X, floats.moved, floats.halves, order, *chains, labels)
     assert labels.tolist() == [min(many - 1, 3), 7]
+
+
+@pytest.mark.parametrize("n", [0, 1, 1000])
+def test_order_by_label_is_a_stable_sort(n):
+    labels = np.random.default_rng(0).integers(0, 7, n).astype(np.int32)
+    starts, order = np.full(10, -1), np.full(n, -1)
+    _kmeans_kernels.order_by_label(labels, starts, order)
+    np.testing.assert_array_equal(order, np.argsort(labels, kind="stable"))
+    np.testing.assert_array_equal(starts, np.searchsorted(np.sort(labels), np.arange(10)))
+
+
+def test_select_draws_every_subset_alike():
+    """All 10 subsets of 3 of 5 rows, drawn in two goes."""
+    rng, seen = np.random.default_rng(0), {}
+    for _ in range(5000):
+        chosen, uniforms = np.empty(3, np.int64), rng.random(5)
+        found = _kmeans_kernels.select(uniforms[:2], 0, 5, chosen, 0)
+        assert _kmeans_kernels.select(uniforms[2:], 2, 3, chosen, found) == 3
+        seen[tuple(chosen)] = seen.get(tuple(chosen), 0) + 1
+    assert set(seen) == {(a, b, c) for a in range(5) for b in range(a + 1, 5) for c in range(b + 1, 5)}
+    assert sum((count - 500) ** 2 / 500 for count in seen.values()) < 27.9  # chi-square, 9 degrees, p = .001
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sketch_equals_twin(dtype):
+    rng = np.random.default_rng(0)
+    X, place, signs = rows(20, 50, dtype), rng.integers(0, 8, 50), rng.choice([-1, 1], 50).astype(dtype)
+    X[7] = X[3]
+    out = np.zeros((20, 8), dtype)
+    _kmeans_kernels.sketch(X, place, signs, out)
+    matrix = np.zeros((50, 8))
+    matrix[np.arange(50), place] = signs
+    np.testing.assert_allclose(out, X @ matrix, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(out[7], out[3])

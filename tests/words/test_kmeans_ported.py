@@ -331,11 +331,11 @@ def test_more_starts_are_never_worse(cloud, seed):
 def test_more_starts_are_better_in_mini_batches(options):
     X, _ = make_blobs(1000, centers=12, center_box=(-20, 20), random_state=0)
 
-    def median(n_init):
+    def mean(n_init):
         model = MiniBatchKMeans(12, init="random", n_init=n_init, max_iter=1, reassignment_ratio=0, **options)
-        return np.median([clone(model).set_params(random_state=s).fit(X).inertia_ for s in range(9)])
+        return np.mean([clone(model).set_params(random_state=s).fit(X).inertia_ for s in range(60)])
 
-    assert median(12) < 0.95 * median(1)
+    assert mean(12) < 0.9 * mean(1)
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 5}], ids=["nested", "sculley"])

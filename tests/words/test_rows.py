@@ -268,7 +268,8 @@ if how != "keep":
     _sweep.nearest_centers(shards, centers)
     for rows in (X, _rows.Shards(shards)):
         _rows.mean_variance(rows)
-        _lloyd._drawn(rows, None, [200_000, 400_000], np.random.RandomState(0))
+        with _sweep.pool_of(2) as pool:
+            _lloyd._drawn(rows, None, [200_000, 400_000], np.random.RandomState(0), pool)
 stop.set()
 print((max(seen) - seen[0]) * 4096 >> 20)
 """

@@ -13,6 +13,7 @@ from fastvbow.words import _lloyd
 from fastvbow.words._kmeans_kernels import PART
 from fastvbow.words._rows import Shards
 from fastvbow.words._simd import LANES, SEED_VECTORS
+from fastvbow.words._sweep import pool_of
 from fastvbow.words.seeding import kmeans_plus_plus, random_rows, sampled_rows, starting_centers
 
 FLOATS = [np.float32, np.float64]
@@ -215,6 +216,11 @@ def test_few_rows_with_weight_are_all_drawn(size):
 BILLION = 10**9
 
 
+def drawn_in_batches(*args):
+    with pool_of(2) as pool:
+        return _lloyd._drawn(*args, pool)
+
+
 def test_drawing_from_billions_of_rows():
     # Four shards of 10^9 rows, each of one number: beyond 32 bits, and nothing of their length may be made.
     shards = Shards([np.broadcast_to(np.full((1, 2), i, np.uint8), (BILLION, 2)) for i in range(4)])
@@ -223,7 +229,7 @@ def test_drawing_from_billions_of_rows():
         for method in ("k-means++", "random"):
             centers = start(X, 4, method=method, size=500)
             assert method == "random" or X is not shards or sorted(centers[:, 0]) == [0, 1, 2, 3]
-        drawn, _ = _lloyd._drawn(X, None, [5000, 10_000, 20_000, 40_000], np.random.RandomState(0))
+        drawn, _ = drawn_in_batches(X, None, [5000, 10_000, 20_000, 40_000], np.random.RandomState(0))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 2e7
@@ -239,7 +245,7 @@ def test_nested_samples(sizes, weighted):
     n = 50_000
     X = np.stack([np.arange(n), np.arange(n) // 256], axis=1).astype(np.float64)
     weights = np.arange(n) % 2 * (1.0 + np.arange(n)) if weighted else None
-    drawn, w = _lloyd._drawn(X, weights, sizes, np.random.RandomState(0))
+    drawn, w = drawn_in_batches(X, weights, sizes, np.random.RandomState(0))
     rows = drawn[:, 0].astype(int)
     assert len(set(rows)) == len(rows) == sizes[-1]
     np.testing.assert_array_equal(drawn, X[rows])
@@ -259,7 +265,7 @@ def test_nested_samples(sizes, weighted):
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, *FLOATS])
 def test_nested_samples_are_exact_copies(dtype):
     X = np.random.default_rng(0).integers(0, 99, (300, 5)).astype(dtype)
-    drawn, _ = _lloyd._drawn(X, None, [100, 200], np.random.RandomState(0))
+    drawn, _ = drawn_in_batches(X, None, [100, 200], np.random.RandomState(0))
     assert drawn.dtype == (np.float32 if dtype == np.float16 else dtype)
     assert {row.tobytes() for row in drawn.astype(dtype)} <= {row.tobytes() for row in X}
 
@@ -267,5 +273,5 @@ def test_nested_samples_are_exact_copies(dtype):
 def test_nested_samples_of_few_rows_with_weight():
     X, weights = np.arange(100, dtype=np.float32)[:, None], np.zeros(100)
     weights[[3, 50]] = 2, 5
-    drawn, w = _lloyd._drawn(X, weights, [5, 10], np.random.RandomState(0))
+    drawn, w = drawn_in_batches(X, weights, [5, 10], np.random.RandomState(0))
     assert sorted(zip(drawn[:, 0], w, strict=True)) == [(3, 2), (50, 5)]
