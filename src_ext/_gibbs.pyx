@@ -3,14 +3,13 @@
 
 Paper symbols (Griffiths & Steyvers 2004, eq. 5): nzw[w, k] tokens of word w in topic k, nz[k] = sum_w nzw[w, k],
 ndz[k] tokens of the present document in topic k, z topics, K topics, V words. The tables are word-major, so that the
-K numbers that one token needs lie side by side. Every count is a float64 sum of token weights that are multiples of
-1/64, hence exact: adding and removing a token leaves no residue.
+K numbers that one token needs lie side by side. The samplers themselves are in `sampler.c`; see `sampler.h` for units.
 
 Callers allocate and validate; nothing is checked here. A `first`/`begin`/`end` is a range of documents.
 """
 
 from libc.math cimport fabs
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 ctypedef fused word_t:
     uint16_t
@@ -37,22 +36,6 @@ cdef inline uint64_t document_key(uint64_t seed, uint64_t sweep, uint64_t docume
 
 cdef inline double uniform(uint64_t key, uint64_t position) noexcept nogil:
     return <double>(mix(key + GAMMA * (position + 1)) >> 11) * (1.0 / 9007199254740992.0)
-
-
-cdef inline Py_ssize_t first_above(const double* cumulated, Py_ssize_t K, double u) noexcept nogil:
-    # smallest k with u < cumulated[k]; K - 1 where rounding leaves none
-    cdef const double* base = cumulated
-    cdef Py_ssize_t n = K, half, k = 0
-    if K <= 64:
-        # a branch that predicts well enough lets the next token begin before this one is known
-        while k < K - 1 and cumulated[k] <= u:
-            k += 1
-        return k
-    while n > 1:
-        half = n >> 1
-        base += half * (base[half - 1] <= u)
-        n -= half
-    return base - cumulated
 
 
 def initialise(
@@ -84,15 +67,15 @@ def initialise(
 def count_words(
     const word_t[::1] words,     # IN (n_tokens,)
     const topic_t[::1] z,        # IN (n_tokens,)
-    const double[::1] weights,   # IN (V,) tokens that one token of each word counts for
-    double[:, ::1] nzw,          # INOUT (V, K)
-    double[::1] nz,              # INOUT (K,)
+    const int32_t[::1] counts,   # IN (V,) units that one token of each word counts for
+    int32_t[:, ::1] nzw,         # INOUT (V, padded)
+    int64_t[::1] nz,             # INOUT (padded,)
 ):
     cdef Py_ssize_t i
-    cdef double c
+    cdef int32_t c
     with nogil:
         for i in range(words.shape[0]):
-            c = weights[words[i]]
+            c = counts[words[i]]
             nzw[words[i], z[i]] += c
             nz[z[i]] += c
 
@@ -114,58 +97,135 @@ def count_documents(
                 ndz[d - begin, z[i]] += weights[words[i]]
 
 
-def sweep(
-    const word_t[::1] words,     # IN (n_tokens,)
-    const int64_t[::1] offsets,  # IN (n_docs + 1,)
-    const double[::1] weights,   # IN (V,)
-    const double[::1] alpha,     # IN (K,)
-    double eta,                  # IN
-    uint64_t seed,               # IN
-    uint64_t number,             # IN sweep number; 0 is the initialisation
-    uint64_t first_document,     # IN number of this partition's first document in the whole corpus
-    Py_ssize_t begin,            # IN
-    Py_ssize_t end,              # IN
-    topic_t[::1] z,              # INOUT (n_tokens,)
-    double[:, ::1] nzw,          # INOUT (V, K)
-    double[::1] nz,              # INOUT (K,)
-    double[:, ::1] scratch,      # OUT (3, K) this document's ndz, 1 / (nz + V eta), cumulated probabilities
-):
-    """Sample every token of documents begin..end once, in order (the exact sequential chain)."""
-    cdef Py_ssize_t K = nz.shape[0], d, i, k, position
-    cdef double v_eta = eta * <double>nzw.shape[0], c, total
-    cdef uint64_t key
-    cdef double* ndz = &scratch[0, 0]
-    cdef double* reciprocal = &scratch[1, 0]
-    cdef double* p = &scratch[2, 0]
-    cdef double* n_word
-    with nogil:
-        for k in range(K):
-            reciprocal[k] = 1.0 / (nz[k] + v_eta)
-        for d in range(begin, end):
-            key = document_key(seed, number, first_document + <uint64_t>d)
-            for k in range(K):
-                ndz[k] = 0.0
-            for i in range(offsets[d], offsets[d + 1]):
-                ndz[z[i]] += weights[words[i]]
-            for i in range(offsets[d], offsets[d + 1]):
-                c = weights[words[i]]
-                n_word = &nzw[words[i], 0]
-                k = z[i]
-                ndz[k] -= c
-                n_word[k] -= c
-                nz[k] -= c
-                reciprocal[k] = 1.0 / (nz[k] + v_eta)
-                # p(z_i = k | rest) ~ (ndz + alpha_k) (nzw + eta) / (nz + V eta)
-                total = 0.0
-                for k in range(K):
-                    total += (ndz[k] + alpha[k]) * (n_word[k] + eta) * reciprocal[k]
-                    p[k] = total
-                k = first_above(p, K, uniform(key, <uint64_t>(i - offsets[d])) * total)
-                ndz[k] += c
-                n_word[k] += c
-                nz[k] += c
-                reciprocal[k] = 1.0 / (nz[k] + v_eta)
-                z[i] = <topic_t>k
+cdef extern from "sampler.h":
+    ctypedef struct lane_t:
+        pass
+    ctypedef struct sampler_t:
+        int32_t *nzw
+        int64_t *nz
+        const float *alpha
+        const int32_t *counts
+        float eta, v_eta
+        int32_t n_topics, n_vectors, most_units, word_bytes, topic_bytes
+        uint64_t seed, sweep
+        float *ndz
+        float *share
+        float *reciprocal
+        float *cumulated
+        float *again
+        uint32_t *stamps
+        void *random
+        int32_t width, active, rounds
+        uint32_t serial, shared
+        float epsilon
+    ctypedef struct feed_t:
+        const void *words
+        const int64_t *offsets
+        void *z
+        int64_t next, end
+        uint64_t first_document
+    ctypedef int64_t (*sample_t)(sampler_t *, feed_t *, int, int64_t) noexcept nogil
+    sample_t sample_for(const char *, int)
+    const char *best_instructions()
+    void put_back(sampler_t *) noexcept nogil
+    enum: LANES
+    enum: MOST
+    enum: REFRESH
+
+
+def instructions():
+    """The best instruction set that the samplers were compiled for and this CPU has: avx512, avx2 or baseline."""
+    return best_instructions().decode()
+
+
+cdef class Sampler:
+    """One chain's walk through documents, kept between calls: documents are in flight from one call to the next.
+
+    Arrays belong to the caller and must stay alive and in place. Those of K columns are padded with zeros to a multiple
+    of LANES and begin at multiples of 64 bytes.
+    """
+
+    cdef sampler_t s
+    cdef sample_t sample
+    cdef object kept
+
+    def __init__(
+        self,
+        int32_t[:, ::1] nzw,        # INOUT (V, padded) counts in units
+        int64_t[::1] nz,            # INOUT (padded,)
+        const float[::1] alpha,     # IN (padded,) in units
+        const int32_t[::1] counts,  # IN (V,) units that one token of each word counts for
+        double eta,                 # IN in units
+        int n_topics,               # IN
+        int word_bytes,             # IN 2 or 4
+        int topic_bytes,            # IN 1 or 2
+        float[:, ::1] scratch,      # OUT (2 * width + 2, padded)
+        float[:, ::1] cumulated,    # OUT (width, padded)
+        uint32_t[::1] stamps,       # OUT (V,) zeros
+        uint32_t[:, ::1] random,    # OUT (2, MOST)
+        bint exact,                 # IN
+        bytes instructions,         # IN
+    ):
+        cdef int width = cumulated.shape[0], i
+        self.sample = sample_for(instructions, exact)
+        if self.sample is NULL:
+            raise ValueError(f"this machine, or this build, has no {instructions.decode()} sampler")
+        for address in (<size_t>&nzw[0, 0], <size_t>&alpha[0], <size_t>&scratch[0, 0], <size_t>&cumulated[0, 0],
+                        <size_t>&random[0, 0]):
+            if address % 64:
+                raise ValueError("the arrays of a sampler begin at multiples of 64 bytes")
+        if not 1 <= width <= MOST or scratch.shape[0] < 2 * width + 2 or nz.shape[0] % LANES or n_topics > nz.shape[0]:
+            raise ValueError("the arrays of a sampler do not fit together")
+        self.kept = (nzw, nz, alpha, counts, scratch, cumulated, stamps, random)
+        self.s.nzw, self.s.nz, self.s.alpha, self.s.counts = &nzw[0, 0], &nz[0], &alpha[0], &counts[0]
+        self.s.eta, self.s.v_eta = eta, eta * nzw.shape[0]
+        self.s.n_topics, self.s.n_vectors, self.s.width = n_topics, nz.shape[0] // LANES, width
+        self.s.most_units = 0
+        for i in range(counts.shape[0]):
+            self.s.most_units = max(self.s.most_units, counts[i])
+        self.s.word_bytes, self.s.topic_bytes = word_bytes, topic_bytes
+        self.s.ndz, self.s.share = &scratch[0, 0], &scratch[width, 0]
+        self.s.reciprocal, self.s.again = &scratch[2 * width, 0], &scratch[2 * width + 1, 0]
+        self.s.cumulated, self.s.stamps, self.s.random = &cumulated[0, 0], &stamps[0], &random[0, 0]
+        self.s.serial = 1
+
+    def begin(self, uint64_t seed, uint64_t sweep):
+        """Start a sweep; none is under way."""
+        self.s.seed, self.s.sweep, self.s.rounds = seed, sweep, REFRESH
+
+    def feed(
+        self,
+        const word_t[::1] words,     # IN (n_tokens,)
+        const int64_t[::1] offsets,  # IN (n_docs + 1,)
+        topic_t[::1] z,              # INOUT (n_tokens,)
+        int64_t begin,               # IN documents begin..end
+        int64_t end,                 # IN
+        uint64_t first_document,     # IN number of the partition's first document in the whole corpus
+        int64_t budget,              # IN tokens to sample, about
+    ):
+        """Sample documents, and return the first that was not begun; those in flight go on with the next call."""
+        cdef feed_t f
+        if sizeof(word_t) != self.s.word_bytes or sizeof(topic_t) != self.s.topic_bytes:
+            raise ValueError("tokens of another dtype than the sampler's")
+        if words.shape[0] == 0:
+            return end
+        f.words, f.offsets, f.z = &words[0], &offsets[0], &z[0]
+        f.next, f.end, f.first_document = begin, end, first_document
+        with nogil:
+            self.sample(&self.s, &f, 0, budget)
+        return f.next
+
+    def drain(self, int64_t budget):
+        """Go on with the documents in flight; return how many still are."""
+        cdef feed_t f
+        f.next, f.end, f.offsets = 0, 0, NULL
+        with nogil:
+            self.sample(&self.s, &f, 1, budget)
+        return self.s.active
+
+    def abandon(self):
+        """Put the tokens that are being drawn back where they were: counts and topics agree again."""
+        put_back(&self.s)
 
 
 def infer(

@@ -130,23 +130,68 @@ def count(documents, z, weights, V, K):
     return nzw, ndz
 
 
-def sweep(documents, z, weights, alpha, eta, seed, number, nzw, ndz):
-    """Change z, nzw and ndz in place."""
-    V, K = nzw.shape
-    nz = nzw.sum(axis=0)
-    for d, words in enumerate(documents):
-        key = document_key(seed, number, d)
-        for i, w in enumerate(words):
-            c, k = weights[w], z[d][i]
-            ndz[d, k] -= c
-            nzw[w, k] -= c
-            nz[k] -= c
-            cumulated = np.cumsum((ndz[d] + alpha) * (nzw[w] + eta) * (1 / (nz + eta * V)))
-            k = min(int(np.searchsorted(cumulated, uniform(key, i) * cumulated[-1], side="right")), K - 1)
-            ndz[d, k] += c
-            nzw[w, k] += c
-            nz[k] += c
+def draw(key, position):
+    """24 bits of a token, in [0, 1)."""
+
+    def scramble(x):  # lowbias32
+        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
+            x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
+        return x
+
+    x = scramble((key + 0x9E3779B9 * position) & 0xFFFFFFFF)
+    return (scramble(x ^ (key >> 32)) >> 8) / 2**24
+
+
+def sweep(documents, z, weights, alpha, eta, seed, number, nzw, *, width, exact):
+    """Change z and nzw in place: `width` documents at a time, a token each a round.
+
+    Exact: one token after the other, each from the counts of all the rest. Lockstep: the tokens of a round from the
+    counts without any of them, with the topics' totals as they were at most 32 rounds ago.
+    """
+    (V, K), nz = nzw.shape, nzw.sum(axis=0)
+    topics = [k for lane in range(16) for k in range(lane, K, 16)]  # the order in which a draw passes them
+    waiting = [d for d, words in enumerate(documents) if len(words)]
+    lanes = [[waiting.pop(0), 0] for _ in range(min(width, len(waiting)))]  # document, position
+    ndz = count(documents, z, weights, V, K)[1]
+
+    def change(d, i, sign):
+        w, k = documents[d][i], z[d][i]
+        for counts in (nzw[w], nz, ndz[d]):
+            counts[k] += sign * weights[w]
+
+    def sample(d, i, total):
+        p = ((ndz[d] + alpha) * (nzw[documents[d][i]] + eta) / total)[topics].cumsum()
+        u = draw(document_key(seed, number, d), i) * p[-1]
+        return topics[min(int(np.searchsorted(p, u, side="right")), K - 1)]
+
+    n_rounds = 0
+    while lanes:
+        if not exact:
+            for d, i in lanes:
+                change(d, i, -1)
+            if n_rounds % 32 == 0:
+                total = nz + V * eta
+        found = []
+        for d, i in lanes:
+            if exact:
+                change(d, i, -1)
+                z[d][i] = sample(d, i, nz + V * eta)
+                change(d, i, 1)
+            else:
+                found.append(sample(d, i, total))
+        for (d, i), k in zip(lanes, found, strict=False):
             z[d][i] = k
+            change(d, i, 1)
+        n_rounds += 1
+        for lane in lanes:
+            lane[1] += 1
+            if lane[1] == len(documents[lane[0]]) and waiting:
+                lane[:] = [waiting.pop(0), 0]
+        for at in range(len(lanes) - 1, -1, -1):
+            if lanes[at][1] == len(documents[lanes[at][0]]):
+                last = lanes.pop()
+                if at < len(lanes):
+                    lanes[at] = last
 
 
 def log_joint(documents, z, weights, alpha, eta, V):

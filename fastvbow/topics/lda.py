@@ -14,15 +14,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastvbow.executors import effective_jobs
 from fastvbow.topics import checks, persistence
+from fastvbow.topics.chain import ALGORITHMS, Chain
 from fastvbow.topics.inference import complete_documents, infer_theta
+from fastvbow.topics.split_merge import rounds_before, worthwhile
 from fastvbow.topics.stream import TokenStream
-from fastvbow.topics.training import Chain, train
+from fastvbow.topics.training import train
 
 __all__ = ["GibbsLDA"]
 
+LOCKSTEP_FROM = 100_000
+"""Tokens of a corpus beside which those of a round are few."""
+
 
 class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Latent Dirichlet allocation, trained by the exact sequential collapsed Gibbs sampler.
+    """Latent Dirichlet allocation, trained by collapsed Gibbs sampling.
 
     Wherever a method takes `X`, it takes word counts (array-like or sparse matrix of shape (n_docs, n_words), whole
     and non-negative), one `TokenStream`, or a list of `TokenStream`, the partitions of a corpus that is never
@@ -51,11 +56,26 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Most iterations that `transform` spends on a document; about 10 to 20 are used.
     init_fraction : float, default=0.9
         Chance that a token of a document in a known group starts with that group as its topic.
+    split_merge : int, default=None
+        Rounds of split-merge moves during burn-in, evenly spaced (`fastvbow.topics.split_merge`): a random start tends
+        to end with two topics merged and a third one split, and no sweep mends that. None is 4 from a random start, 0
+        where `doc_groups` are given. There are none with different priors in `doc_topic_prior`, beyond 256 topics or
+        beyond 5e7 tokens.
+    algorithm : {"auto", "exact", "lockstep"}, default="auto"
+        The sampler. "exact" is the sequential chain, visiting eight documents in turn: every token sees all others as
+        they are. "lockstep" samples one token of each of 16 documents (4 beyond 256 topics) from the counts without
+        them, with the topics' totals of at most 32 such rounds ago: faster, and beside a corpus of thousands of tokens
+        not told apart by its perplexity. "auto" is "lockstep" where the corpus has 100,000 tokens or more, and "exact"
+        where it has fewer.
+    n_walks : int, default=1
+        Parts of the corpus that are sampled side by side, each from its own copy of the counts, which are put together
+        after each sweep (AD-LDA, Newman et al. 2009): as many threads can train. Changes the result, as it does not
+        depend on `n_jobs`. A part should have some 100,000 tokens.
     random_state : int, RandomState instance or None, default=None
         Seed of the training chain.
     n_jobs : int, default=None
-        Threads of `transform`, `perplexity` and `score`: None is 1, -1 all cores. Changes no result and is not saved.
-        Training is one chain.
+        Threads of `fit` (at most `n_walks`), `transform`, `perplexity` and `score`: None is 1, -1 all cores. Changes no
+        result and is not saved.
 
     Attributes
     ----------
@@ -84,6 +104,8 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     ----------
     T. L. Griffiths and M. Steyvers (2004), Finding scientific topics, PNAS 101: the sampler, eq. 5.
     H. M. Wallach, I. Murray, R. Salakhutdinov and D. Mimno (2009), Evaluation methods for topic models: `perplexity`.
+    D. Newman, A. Asuncion, P. Smyth and M. Welling (2009), Distributed algorithms for topic models: `n_walks`.
+    S. Jain and R. M. Neal (2004), A split-merge Markov chain Monte Carlo procedure: the moves of `split_merge`.
     A. Asuncion, M. Welling, P. Smyth and Y. W. Teh (2009), On smoothing and inference for topic models: `transform`.
     A. T. Wilson and P. A. Chew (2010), Term weighting schemes for latent Dirichlet allocation: `word_weights`.
     """
@@ -100,6 +122,9 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         thin: int = 5,
         transform_iter: int = 100,
         init_fraction: float = 0.9,
+        split_merge: int | None = None,
+        algorithm: str = "auto",
+        n_walks: int = 1,
         random_state: Any = None,
         n_jobs: int | None = None,
     ) -> None:
@@ -112,6 +137,9 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.thin = thin
         self.transform_iter = transform_iter
         self.init_fraction = init_fraction
+        self.split_merge = split_merge
+        self.algorithm = algorithm
+        self.n_walks = n_walks
         self.random_state = random_state
         self.n_jobs = n_jobs
 
@@ -150,12 +178,17 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         streams = self._streams(X, reset=True)
         weights = checks.word_weights(self.word_weights, streams[0].n_words)
         groups = checks.doc_groups(doc_groups, sum(stream.n_docs for stream in streams), n_topics)
-        if not any(stream.n_tokens for stream in streams):
+        n_tokens = sum(stream.n_tokens for stream in streams)
+        if not n_tokens:
             raise ValueError("the corpus has no tokens: every document is empty")
         seed = int(check_random_state(self.random_state).randint(0, 2**64, dtype=np.uint64))
 
-        chain = Chain.start(streams, alpha, eta, weights, seed, groups, fraction)
-        components, sweeps, history = train(chain, max_iter, burn_in, thin, callback)
+        options = {"algorithm": self._algorithm(n_tokens), "n_walks": checks.whole("n_walks", self.n_walks, 1)}
+        n_threads = effective_jobs(self.n_jobs, default=1)
+        chain = Chain.start(streams, alpha, eta, weights, seed, groups, fraction, n_threads=n_threads, **options)
+        n_rounds = self.split_merge if self.split_merge is not None else 4 if groups is None else 0
+        exchanges = rounds_before(burn_in, checks.whole("split_merge", n_rounds, 0)) if worthwhile(chain) else []
+        components, sweeps, history = train(chain, max_iter, burn_in, thin, exchanges, callback)
         self.components_ = components
         self.topic_word_ = components / components.sum(axis=1, keepdims=True)
         self.assignments_ = chain.z if isinstance(X, (list, tuple)) and _all_streams(X) else chain.z[0]
@@ -256,6 +289,13 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     @property
     def _n_features_out(self) -> int:
         return int(self.components_.shape[0])
+
+    def _algorithm(self, n_tokens: int) -> str:
+        if self.algorithm not in ("auto", *ALGORITHMS):
+            raise ValueError(f"algorithm must be auto, {', '.join(ALGORITHMS)}, got {self.algorithm!r}")
+        if self.algorithm != "auto":
+            return self.algorithm
+        return "lockstep" if n_tokens >= LOCKSTEP_FROM else "exact"
 
     def _frozen(self) -> tuple[Any, ...]:
         phi = np.ascontiguousarray(self.topic_word_.T)

@@ -5,7 +5,7 @@ Format ``fastvbow-lda``, version 1
 A model is a folder with two files. A writer MUST put the folder in place by a rename, complete and flushed.
 
 - ``manifest.json`` MUST hold ``format`` ("fastvbow-lda"), ``version`` (an integer; 1), ``parameters`` (the estimator's
-  constructor parameters that are numbers or null), ``seed`` (unsigned 64-bit), ``n_iter``, ``topic_word_prior``,
+  constructor parameters that are numbers, texts or null), ``seed`` (unsigned 64-bit), ``n_iter``, ``topic_word_prior``,
   ``libraries`` (name to version, of what wrote it) and ``sha256`` (hex, of ``model.safetensors``). It MAY hold
   ``feature_names`` (a list of strings, one a word, or null) and keys that a reader does not know, which it MUST ignore.
 - ``model.safetensors`` MUST hold, as float64, ``components`` (K, V), ``doc_topic_prior`` (K,), ``word_weights`` (V,)
@@ -40,7 +40,7 @@ class Manifest(msgspec.Struct):
 
     format: str
     version: int
-    parameters: dict[str, int | float | None]
+    parameters: dict[str, int | float | str | None]
     seed: int
     n_iter: int
     topic_word_prior: float

@@ -1,10 +1,13 @@
+import platform
+
+import fastvbow.topics._gibbs as _gibbs
 import naive
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 from topics.planted import stream_of
 
-from fastvbow.topics.training import Chain
+from fastvbow.topics.chain import ALGORITHMS, Chain
 
 SEED = 0xDEADBEEFCAFEF00D
 
@@ -26,27 +29,61 @@ CASES = {
 }
 
 
+INSTRUCTIONS = ["baseline", "avx2", "avx512"]
+
+
+def only_here(instructions):
+    order = INSTRUCTIONS.index(instructions)
+    if platform.machine() not in ("x86_64", "AMD64") and order:
+        pytest.skip(f"{instructions} is of another CPU family")
+    if order > INSTRUCTIONS.index(_gibbs.instructions()):
+        pytest.skip(f"this CPU has no {instructions}")
+
+
+@pytest.mark.parametrize("instructions", INSTRUCTIONS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
 @pytest.mark.parametrize("name", CASES)
-def test_kernel_equals_its_twin(name, dtype):
+def test_kernel_equals_its_twin(name, dtype, algorithm, instructions):
+    only_here(instructions)
     case = CASES[name]
     K, V = case["K"], case["V"]
     documents = corpus(np.random.default_rng(3), case["lengths"], V)
     alpha, weights = case.get("alpha", np.full(K, 0.3)), case.get("weights", np.ones(V))
-    groups = case.get("groups")
-    chain = Chain.start([stream_of(documents, V, dtype)], alpha, 0.05, weights, SEED, groups, 0.6)
+    groups, options = case.get("groups"), {"algorithm": algorithm, "instructions": instructions}
+    chain = Chain.start([stream_of(documents, V, dtype)], alpha, 0.05, weights, SEED, groups, 0.6, **options)
     z = naive.initialise(documents, groups, 0.6, K, SEED)
     np.testing.assert_array_equal(chain.z[0], np.concatenate(z))
-    nzw, ndz = naive.count(documents, z, weights, V, K)
+    nzw = naive.count(documents, z, weights, V, K)[0]
+    width = 4 if algorithm == "lockstep" and K > 256 else ALGORITHMS[algorithm]
     for number in range(1, 6):
         chain.sweep(number)
-        naive.sweep(documents, z, weights, alpha, 0.05, SEED, number, nzw, ndz)
+        naive.sweep(documents, z, weights, alpha, 0.05, SEED, number, nzw, width=width, exact=algorithm == "exact")
         np.testing.assert_array_equal(chain.z[0], np.concatenate(z))
-        np.testing.assert_array_equal(chain.nzw, nzw)
+        np.testing.assert_array_equal(chain.word_topics(), nzw)
+        assert not chain.nzw[:, K:].any() and not chain.nz[K:].any()
         np.testing.assert_allclose(
             chain.log_likelihood(), naive.log_joint(documents, z, weights, alpha, 0.05, V), rtol=1e-12
         )
     assert chain.z[0].dtype == (np.uint8 if K <= 256 else np.uint16)
+
+
+@pytest.mark.parametrize("instructions", INSTRUCTIONS)
+def test_draws_that_nothing_can_move_are_those_of_the_sequential_chain(instructions):
+    """With thousands of tokens a topic few draws are made again; those that are not must be right too."""
+    only_here(instructions)
+    rng = np.random.default_rng(8)
+    V, K = 40, 5
+    phi, theta = rng.dirichlet(np.full(V, 0.1), K), rng.dirichlet(np.full(K, 0.2), 120)
+    documents = [list(rng.choice(V, rng.integers(20, 150), p=t @ phi)) for t in theta]
+    alpha, weights = np.full(K, 0.1), np.ones(V)
+    chain = Chain.start([stream_of(documents, V)], alpha, 0.05, weights, SEED, None, 0.9, instructions=instructions)
+    z = naive.initialise(documents, None, 0.9, K, SEED)
+    nzw = naive.count(documents, z, weights, V, K)[0]
+    for number in range(1, 6):
+        chain.sweep(number)
+        naive.sweep(documents, z, weights, alpha, 0.05, SEED, number, nzw, width=8, exact=True)
+        np.testing.assert_array_equal(chain.z[0], np.concatenate(z))
 
 
 def test_generator_is_splitmix64():
@@ -67,18 +104,24 @@ def test_read_only_memory_map(tmp_path):
     np.testing.assert_array_equal(chains[0].z[0], chains[1].z[0])
 
 
-def test_counts_keep_summing_to_the_tokens():
+@pytest.mark.parametrize("n_walks", [1, 3, 60])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_counts_keep_summing_to_the_tokens(algorithm, n_walks):
     rng = np.random.default_rng(5)
     weights = np.round(rng.uniform(0.1, 5, 30) * 64) / 64
     documents = corpus(rng, rng.integers(0, 60, 50), 30)
     stream = stream_of(documents, 30)
-    chain = Chain.start([stream], np.full(6, 0.2), 0.1, weights, SEED, None, 0.9)
+    options = {"algorithm": algorithm, "n_walks": n_walks, "n_threads": 2}
+    chain = Chain.start([stream], np.full(6, 0.2), 0.1, weights, SEED, None, 0.9, **options)
     per_word = np.bincount(stream.words, minlength=30) * weights
     for number in range(1, 20):
         chain.sweep(number)
-        np.testing.assert_array_equal(chain.nzw.sum(axis=1), per_word)
+        np.testing.assert_array_equal(chain.word_topics().sum(axis=1), per_word)
         np.testing.assert_array_equal(chain.nzw.sum(axis=0), chain.nz)
         assert chain.nzw.min() == 0
+        swept = chain.nzw.copy()
+        chain.count()
+        np.testing.assert_array_equal(chain.nzw, swept)
 
 
 @pytest.mark.parametrize("alpha", [np.array([0.5, 0.5]), np.array([0.3, 1.2])])

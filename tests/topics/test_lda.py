@@ -96,7 +96,7 @@ def test_partitions_change_no_byte(planted, edges):
 def test_small_kernel_calls_change_no_byte(planted, monkeypatch):
     model = GibbsLDA(K, max_iter=4, random_state=1)
     whole = clone(model).fit(planted[2]).assignments_
-    monkeypatch.setattr("fastvbow.topics.training.BLOCK", 777)
+    monkeypatch.setattr("fastvbow.topics.chain.BLOCK", 777)
     np.testing.assert_array_equal(clone(model).fit(planted[2]).assignments_, whole)
 
 
@@ -117,7 +117,7 @@ def test_seed_decides():
 
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 0.9, 1.0])
 def test_doc_groups_start(fraction):
-    from fastvbow.topics.training import Chain
+    from fastvbow.topics.chain import Chain
 
     stream = TokenStream(np.zeros(60_000, np.uint16), np.array([0, 20_000, 40_000, 60_000]), 1)
     groups = np.array([2, -1, 0])

@@ -1,0 +1,73 @@
+/* Collapsed Gibbs sampling over visual words: the state that kernels share, and the kernels' entry points.
+ *
+ * Paper symbols (Griffiths & Steyvers 2004, eq. 5): nzw[w, k] tokens of word w in topic k, nz[k] their sums, ndz[k]
+ * tokens of a document in topic k. Counts are whole numbers of units: a unit is the largest power of two that divides
+ * every token's weight, so sums are exact and adding and removing a token leaves no residue. alpha and eta are in units
+ * too; the scale cancels out of the conditional.
+ *
+ * Rows of K numbers are padded with zeros to n_vectors * LANES, and begin at multiples of 64 bytes.
+ */
+#ifndef FASTVBOW_SAMPLER_H
+#define FASTVBOW_SAMPLER_H
+
+#include <stdint.h>
+
+enum { LANES = 16, MOST = 16, REFRESH = 32 }; /* topics in a vector; documents at a time; rounds */
+
+typedef struct {
+    const void *words; /* uint16 or uint32 tokens of the document's partition */
+    void *z;           /* uint8 or uint16 topics of the same tokens */
+    int64_t at, end;
+    int32_t word, count, topic; /* the token at `at`: its word, its weight in units, the topic it had */
+} lane_t;
+
+typedef struct {
+    /* what is sampled from; owned by the caller */
+    int32_t *nzw;          /* (V, n_vectors * LANES) */
+    int64_t *nz;           /* (n_vectors * LANES,) */
+    const float *alpha;    /* (n_vectors * LANES,), zeros behind K */
+    const int32_t *counts; /* (V,) units that one token of each word counts for */
+    float eta, v_eta;      /* eta, and V times it */
+    int32_t n_topics, n_vectors, most_units; /* the largest of `counts` */
+    int32_t word_bytes, topic_bytes; /* 2 or 4; 1 or 2 */
+    uint64_t seed, sweep;
+    /* scratch of the kernels; allocated by the caller */
+    float *ndz;       /* (width, n_vectors * LANES), whole numbers */
+    float *share;     /* (width, n_vectors * LANES): (ndz + alpha) / (nz + v_eta) */
+    float *reciprocal; /* (n_vectors * LANES,): 1 / (nz + v_eta) */
+    float *cumulated; /* (width, n_vectors, LANES) */
+    float *again;     /* (n_vectors, LANES) */
+    uint32_t *stamps; /* (V,): the round that a word was last in, and the lane */
+    uint32_t *random; /* (2, MOST): both halves of the documents' keys, the first moved on with every token */
+    /* documents that are being sampled */
+    int32_t width;  /* how many at a time, 1 to MOST */
+    int32_t active; /* how many there are */
+    int32_t rounds; /* since `reciprocal` was made; the caller sets it to REFRESH before a sweep */
+    uint32_t serial; /* of the round, modulo 2^28 */
+    uint32_t shared; /* lanes whose word is that of another lane, a bit each */
+    float epsilon;   /* how much the other tokens of a round may take off a probability, as a share of it */
+    lane_t lanes[MOST];
+} sampler_t;
+
+/* Documents begin..end of a partition, the first of which has the number `first_document` in the corpus. */
+typedef struct {
+    const void *words;
+    const int64_t *offsets;
+    void *z;
+    int64_t next, end;
+    uint64_t first_document;
+} feed_t;
+
+/* Sample documents of `feed` until there is none left to start, or with `drain` until all are done; stops early, between
+ * two tokens, once about `budget` tokens are sampled. Returns the tokens sampled. */
+typedef int64_t (*sample_t)(sampler_t *s, feed_t *feed, int drain, int64_t budget);
+
+/* The kernel for an instruction set, "avx512", "avx2" or "baseline", or NULL where this machine, or this build, has it
+ * not. */
+sample_t sample_for(const char *instructions, int exact);
+const char *best_instructions(void);
+
+/* Forget the documents in flight: their tokens go back to where they were. */
+void put_back(sampler_t *s);
+
+#endif

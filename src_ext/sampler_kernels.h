@@ -1,0 +1,385 @@
+/* Both samplers, once for each instruction set: TARGET, NAME(x) and WIDTH, the float32 numbers in a register of it, are
+ * defined by whoever includes this.
+ *
+ * The unnormalised probabilities of a token lie in vectors of LANES topics, topic LANES * j + lane. They are summed lane
+ * by lane, then over the lanes: within quads of lanes, then over quads. The draw finds the lane first, then the topic in
+ * the lane's partial sums. Neither the order of these sums nor the rounding of a product depends on WIDTH (products are
+ * not contracted), so all instruction sets sample the same topics.
+ */
+
+enum { NAME(PARTS) = LANES / WIDTH };
+#define PARTS NAME(PARTS)
+typedef float NAME(vf) __attribute__((vector_size(4 * WIDTH)));
+typedef int32_t NAME(vi) __attribute__((vector_size(4 * WIDTH)));
+typedef uint32_t NAME(vu) __attribute__((vector_size(4 * WIDTH)));
+#define vf NAME(vf)
+#define vi NAME(vi)
+#define vu NAME(vu)
+
+/* What the loop over tokens reads and never writes, so that it can stay in registers. */
+typedef struct {
+    int32_t *restrict nzw;
+    int64_t *restrict nz;
+    const float *restrict alpha;
+    const int32_t *restrict counts;
+    float *restrict ndz;
+    float *restrict share;
+    float *restrict reciprocal;
+    uint32_t *restrict stamps;
+    int64_t padded;
+    int32_t n_vectors, word_bytes, topic_bytes, direct, ones;
+} NAME(view_t);
+#define view_t NAME(view_t)
+
+TARGET INLINE int32_t NAME(word_at)(const void *words, int32_t bytes, int64_t i) {
+    return bytes == 2 ? ((const uint16_t *)words)[i] : (int32_t)((const uint32_t *)words)[i];
+}
+
+TARGET INLINE int32_t NAME(topic_at)(const void *z, int32_t bytes, int64_t i) {
+    return bytes == 1 ? ((const uint8_t *)z)[i] : ((const uint16_t *)z)[i];
+}
+
+TARGET INLINE void NAME(set_topic)(void *z, int32_t bytes, int64_t i, int32_t k) {
+    if (bytes == 1) ((uint8_t *)z)[i] = (uint8_t)k;
+    else ((uint16_t *)z)[i] = (uint16_t)k;
+}
+
+TARGET INLINE void NAME(share_row)(const view_t v, int32_t d) {
+    const vf *alpha = (const vf *)v.alpha, *reciprocal = (const vf *)v.reciprocal;
+    const vf *ndz = (const vf *)(v.ndz + d * v.padded);
+    vf *share = (vf *)(v.share + d * v.padded);
+    for (int32_t j = 0; j < v.n_vectors * PARTS; j++) share[j] = (ndz[j] + alpha[j]) * reciprocal[j];
+}
+
+TARGET INLINE void NAME(reciprocals)(const view_t v, float v_eta) {
+    for (int64_t k = 0; k < v.padded; k++) v.reciprocal[k] = 1.0f / ((float)v.nz[k] + v_eta);
+}
+
+/* Give lane d the next document that has tokens; 0 if there is none. */
+TARGET static int NAME(start)(sampler_t *s, feed_t *feed, int32_t d) {
+    lane_t *l = &s->lanes[d];
+    while (feed->next < feed->end && feed->offsets[feed->next] == feed->offsets[feed->next + 1]) feed->next++;
+    if (feed->next == feed->end) return 0;
+    l->words = feed->words;
+    l->z = feed->z;
+    l->at = feed->offsets[feed->next];
+    l->end = feed->offsets[feed->next + 1];
+    const uint64_t key = document_key(s->seed, s->sweep, feed->first_document + (uint64_t)feed->next);
+    s->random[d] = (uint32_t)key;
+    s->random[MOST + d] = (uint32_t)(key >> 32);
+    feed->next++;
+    const int64_t padded = (int64_t)s->n_vectors * LANES;
+    float *restrict ndz = s->ndz + d * padded;
+    const int32_t *restrict counts = s->counts;
+    memset(ndz, 0, sizeof(float) * (size_t)padded);
+    const void *words = l->words, *z = l->z;
+    const int32_t word_bytes = s->word_bytes, topic_bytes = s->topic_bytes;
+    for (int64_t i = l->at, end = l->end; i < end; i++)
+        ndz[NAME(topic_at)(z, topic_bytes, i)] += (float)counts[NAME(word_at)(words, word_bytes, i)];
+    return 1;
+}
+
+/* A round of Wellons' 32-bit finaliser lowbias32. */
+#define SCRAMBLE(x) \
+    do { \
+        x ^= x >> 16; \
+        x *= 0x7feb352dU; \
+        x ^= x >> 15; \
+        x *= 0x846ca68bU; \
+        x ^= x >> 16; \
+    } while (0)
+
+/* The columns of four rows. */
+TARGET INLINE void NAME(transpose4)(f4 *restrict r) {
+    const f4 a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+    const f4 c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+    r[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+    r[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+    r[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+    r[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+}
+
+/* `width` documents advance together, a token each a round; all their tokens are out of the counts while they are drawn.
+ *
+ * Lockstep: a round samples its tokens side by side from what the rest of the corpus says; a token does not see the up to
+ * width - 1 others. The totals of the topics, 1 / (nz + v_eta), are REFRESH rounds old at most.
+ *
+ * Exact: the sequential chain that visits documents in turn, a token each. What the round draws from differs from what
+ * that chain sees by the other tokens of the round: in nz, by (width - 1) tokens at most, which scales each probability
+ * by 1 - epsilon to 1; in the row of the word only where two tokens of the round are of one word. A draw that no such
+ * change can move to another topic is the chain's; the others (some per cent) are drawn again from the chain's counts.
+ */
+TARGET INLINE void NAME(count)(const view_t v, int32_t d, int64_t word, int64_t k, int32_t units) {
+    const int64_t at = d * v.padded + k;
+    v.nzw[word * v.padded + k] += units;
+    v.nz[k] += units;
+    const float n = v.ndz[at] + (float)units;
+    v.ndz[at] = n;
+    if (!v.direct) v.share[at] = (n + v.alpha[k]) * v.reciprocal[k];
+}
+
+/* Take the token at `at` out of the counts; with `exact` note if another one of the round is of the same word. */
+TARGET INLINE void NAME(take)(const view_t v, sampler_t *s, int32_t d, const int exact) {
+    lane_t *const l = &s->lanes[d];
+    const int32_t word = NAME(word_at)(l->words, v.word_bytes, l->at), units = v.ones ? 1 : v.counts[word];
+    const int32_t k = NAME(topic_at)(l->z, v.topic_bytes, l->at);
+    l->word = word;
+    l->count = units;
+    if (exact) {
+        const uint32_t stamp = v.stamps[word];
+        l->topic = k;
+        if (stamp >> 4 == s->serial) s->shared |= 1u << d | 1u << (stamp & 15);
+        v.stamps[word] = s->serial << 4 | (uint32_t)d;
+    }
+    NAME(count)(v, d, word, k, -units);
+}
+
+/* Put the tokens that are out for lanes other than d back to where they were, or take them out again. */
+TARGET INLINE void NAME(others)(const view_t v, const sampler_t *s, int32_t d, uint32_t emptied, int32_t sign) {
+    for (int32_t e = 0; e < s->active; e++) {
+        const lane_t *l = &s->lanes[e];
+        if (e == d || emptied >> e & 1) continue;
+        v.nzw[l->word * v.padded + l->topic] += sign * l->count;
+        v.nz[l->topic] += sign * l->count;
+    }
+}
+
+/* The topic that the sequential chain draws for the token of lane d. */
+TARGET static __attribute__((noinline)) int32_t NAME(again)(
+    const view_t v, const sampler_t *s, int32_t d, uint32_t emptied, float uniform) {
+    const lane_t *l = &s->lanes[d];
+    NAME(others)(v, s, d, emptied, 1); /* lanes before d have drawn, and have their next token out */
+    const int32_t *n = v.nzw + l->word * v.padded;
+    const float *ndz = v.ndz + d * v.padded;
+    float lanes[LANES] = {0}, total = 0;
+    for (int32_t j = 0; j < v.n_vectors; j++) {
+        for (int i = 0; i < LANES; i++) {
+            const int32_t k = j * LANES + i;
+            lanes[i] += ((float)n[k] + s->eta) * ((ndz[k] + v.alpha[k]) * (1.0f / ((float)v.nz[k] + s->v_eta)));
+            s->again[k] = lanes[i];
+        }
+    }
+    NAME(others)(v, s, d, emptied, -1);
+    for (int i = 0; i < LANES; i++) total += lanes[i];
+    float left = uniform * total;
+    int i = 0;
+    while (i < LANES - 1 && lanes[i] <= left) left -= lanes[i++];
+    int32_t j = 0;
+    while (j < v.n_vectors - 1 && s->again[j * LANES + i] <= left) j++;
+    return j * LANES + i;
+}
+
+/* rows[i][j] <-> rows[j][i] */
+TARGET INLINE void NAME(transpose)(vf rows[LANES][PARTS]) {
+#if WIDTH == 16
+    __m512 a[16], b[16];
+    for (int i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_ps((__m512)rows[i][0], (__m512)rows[i + 1][0]);
+        a[i + 1] = _mm512_unpackhi_ps((__m512)rows[i][0], (__m512)rows[i + 1][0]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        for (int h = 0; h < 2; h++) {
+            const __m512d x = _mm512_castps_pd(a[i + h]), y = _mm512_castps_pd(a[i + 2 + h]);
+            b[i + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
+            b[i + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+        }
+    }
+    for (int c = 0; c < 4; c++) { /* b[4 * q + c] holds columns c, 4 + c, 8 + c, 12 + c of rows 4 * q to 4 * q + 3 */
+        const __m512 even = _mm512_shuffle_f32x4(b[c], b[4 + c], 0x88), odd = _mm512_shuffle_f32x4(b[c], b[4 + c], 0xdd);
+        const __m512 even2 = _mm512_shuffle_f32x4(b[8 + c], b[12 + c], 0x88);
+        const __m512 odd2 = _mm512_shuffle_f32x4(b[8 + c], b[12 + c], 0xdd);
+        rows[c][0] = (vf)_mm512_shuffle_f32x4(even, even2, 0x88);
+        rows[4 + c][0] = (vf)_mm512_shuffle_f32x4(odd, odd2, 0x88);
+        rows[8 + c][0] = (vf)_mm512_shuffle_f32x4(even, even2, 0xdd);
+        rows[12 + c][0] = (vf)_mm512_shuffle_f32x4(odd, odd2, 0xdd);
+    }
+#else
+    f4 *quads = (f4 *)rows; /* quads[4 * row + q] */
+    for (int i = 0; i < 4; i++) {
+        for (int j = i; j < 4; j++) {
+            f4 x[4], y[4];
+            for (int t = 0; t < 4; t++) {
+                x[t] = quads[4 * (4 * i + t) + j];
+                y[t] = quads[4 * (4 * j + t) + i];
+            }
+            NAME(transpose4)(x);
+            NAME(transpose4)(y);
+            for (int t = 0; t < 4; t++) {
+                quads[4 * (4 * j + t) + i] = x[t];
+                quads[4 * (4 * i + t) + j] = y[t];
+            }
+        }
+    }
+#endif
+}
+
+TARGET INLINE int64_t NAME(rounds)(
+    sampler_t *s, feed_t *feed, int drain, int64_t budget, const int exact, const int32_t n_vectors,
+    const int32_t word_bytes, const int32_t topic_bytes, const int32_t ones) {
+    const int64_t padded = (int64_t)n_vectors * LANES;
+    /* With few topics the shares are cheaper made anew than kept up to date. */
+    const int32_t direct = exact || n_vectors <= 4;
+    const view_t v = {s->nzw, s->nz, s->alpha, s->counts, s->ndz, s->share, s->reciprocal, s->stamps,
+                      padded, n_vectors, word_bytes, topic_bytes, direct, ones};
+    const float eta = s->eta;
+    const int32_t last_topic = s->n_topics - 1;
+    lane_t *const lanes = s->lanes;
+    const vf *const alpha = (const vf *)v.alpha, *const reciprocal = (const vf *)v.reciprocal;
+    vf rows[LANES][PARTS] __attribute__((aligned(64)));
+    memset(rows, 0, sizeof rows);
+    int64_t sampled = 0;
+    while (sampled < budget) {
+        while (s->active < s->width && NAME(start)(s, feed, s->active)) {
+            NAME(take)(v, s, s->active, exact);
+            if (!direct) NAME(share_row)(v, s->active);
+            s->active++;
+        }
+        const int32_t active = s->active;
+        if (active == 0 || (active < s->width && !drain)) break;
+        if (exact || s->rounds == REFRESH) NAME(reciprocals)(v, s->v_eta);
+        if (s->rounds == REFRESH) {
+            if (!direct)
+                for (int32_t d = 0; d < active; d++) NAME(share_row)(v, d);
+            int64_t least = v.nz[0];
+            for (int32_t k = 1; k <= last_topic; k++) least = v.nz[k] < least ? v.nz[k] : least;
+            least -= (int64_t)REFRESH * s->width * s->most_units; /* until the next time it is looked at */
+            const float others = (float)((s->width - 1) * s->most_units), all = (float)least + s->v_eta;
+            s->epsilon = all > others ? others / all + 2e-6f : 1.0f; /* and some rounding */
+            s->rounds = 0;
+        }
+        s->rounds++;
+        const uint32_t shared = s->shared;
+        s->shared = 0;
+        s->serial = (s->serial + 1) & 0xfffffffU;
+        for (int32_t d = 0; d < active; d++) {
+            const vi *n = (const vi *)(v.nzw + lanes[d].word * padded);
+            const vf *document = (const vf *)((direct ? v.ndz : v.share) + d * padded);
+            vf *cumulated = (vf *)(s->cumulated + d * padded), sum[PARTS] = {{0}};
+            for (int32_t j = 0; j < n_vectors; j++) {
+                for (int h = 0; h < PARTS; h++) {
+                    const int32_t i = j * PARTS + h;
+                    const vf share = direct ? (document[i] + alpha[i]) * reciprocal[i] : document[i];
+                    const vf p = (__builtin_convertvector(n[i], vf) + eta) * share;
+                    sum[h] = j ? sum[h] + p : p;
+                    if (exact || j < n_vectors - 1) cumulated[i] = sum[h];
+                }
+            }
+            for (int h = 0; h < PARTS; h++) rows[d][h] = sum[h];
+        }
+        NAME(transpose)(rows);
+        int32_t found[LANES] __attribute__((aligned(64)));
+        float rest[LANES] __attribute__((aligned(64))), base[LANES] __attribute__((aligned(64)));
+        float uniform[LANES] __attribute__((aligned(64)));
+        for (int h = 0; h < PARTS; h++) {
+            vf before = {0};
+            for (int q = 0; q < 4; q++) {
+                vf *t[4] = {&rows[4 * q][h], &rows[4 * q + 1][h], &rows[4 * q + 2][h], &rows[4 * q + 3][h]};
+                for (int i = 1; i < 4; i++) *t[i] += *t[i - 1];
+                for (int i = 0; i < 4 && q; i++) *t[i] += before;
+                before = *t[3];
+            }
+            vu bits = ((vu *)s->random)[h];
+            ((vu *)s->random)[h] += 0x9E3779B9U;
+            SCRAMBLE(bits);
+            bits ^= ((const vu *)(s->random + MOST))[h];
+            SCRAMBLE(bits);
+            const vf draw = __builtin_convertvector((vi)(bits >> 8), vf) * (1.0f / 16777216.0f);
+            const vf left = draw * before;
+            vf below = {0};
+            vi lane = {0};
+            for (int i = 0; i < LANES - 1; i++) {
+                const vi passed = rows[i][h] <= left;
+                lane -= passed;
+                below = (vf)(((vi)rows[i][h] & passed) | ((vi)below & ~passed));
+            }
+            ((vi *)found)[h] = lane;
+            ((vf *)rest)[h] = left - below;
+            if (exact) {
+                ((vf *)base)[h] = below;
+                ((vf *)uniform)[h] = draw;
+            }
+        }
+        sampled += active;
+        uint32_t emptied = 0;
+        for (int32_t d = 0; d < active; d++) {
+            lane_t *const l = &lanes[d];
+            const float *cumulated = s->cumulated + d * padded + found[d];
+            int32_t j = 0; /* partial sums that the draw passes */
+            if (n_vectors <= 4) {
+                for (int32_t i = 0; i < n_vectors - 1; i++) j += cumulated[i * LANES] <= rest[d];
+            } else {
+                for (int32_t size = n_vectors - 1; size > 0;) {
+                    const int32_t half = (size + 1) >> 1;
+                    j += cumulated[(j + half - 1) * LANES] <= rest[d] ? half : 0;
+                    size -= half;
+                }
+            }
+            int32_t k = j * LANES + found[d];
+            if (exact) {
+                const float left = base[d] + rest[d], slack = s->epsilon * left;
+                const float lower = base[d] + (j ? cumulated[(j - 1) * LANES] : 0.0f), upper = base[d] + cumulated[j * LANES];
+                /* upper (1 - epsilon) > left, for it would be divided else */
+                if (!(lower <= left - slack && upper - s->epsilon * upper > left) || shared >> d & 1)
+                    k = NAME(again)(v, s, d, emptied, uniform[d]);
+            }
+            k = k < last_topic ? k : last_topic; /* rounding may lead past the last one */
+            NAME(count)(v, d, l->word, k, ones ? 1 : l->count);
+            NAME(set_topic)(l->z, topic_bytes, l->at, k);
+            if (++l->at < l->end) {
+                NAME(take)(v, s, d, exact);
+            } else if (NAME(start)(s, feed, d)) {
+                NAME(take)(v, s, d, exact);
+                if (!direct) NAME(share_row)(v, d);
+            } else {
+                emptied |= 1u << d;
+            }
+        }
+        for (int32_t d = active - 1; emptied; d--) { /* the last document moves into the place that got free */
+            if (!(emptied >> d & 1)) continue;
+            emptied ^= 1u << d;
+            const int32_t last = --s->active;
+            if (d == last) continue;
+            lanes[d] = lanes[last];
+            s->shared = (s->shared & ~(1u << d)) | (s->shared >> last & 1) << d;
+            s->random[d] = s->random[last];
+            s->random[MOST + d] = s->random[MOST + last];
+            memcpy(v.ndz + d * padded, v.ndz + last * padded, sizeof(float) * (size_t)padded);
+            memcpy(v.share + d * padded, v.share + last * padded, sizeof(float) * (size_t)padded);
+        }
+    }
+    return sampled;
+}
+
+/* What is usual has code of its own: 16 bits for a word and 8 for a topic, few topics, tokens that count for one each. */
+#define ROUNDS(exact, n_vectors) \
+    (s->most_units == 1 ? NAME(rounds)(s, feed, drain, budget, exact, n_vectors, 2, 1, 1) \
+                        : NAME(rounds)(s, feed, drain, budget, exact, n_vectors, 2, 1, 0))
+
+TARGET static int64_t NAME(sample_lockstep)(sampler_t *s, feed_t *feed, int drain, int64_t budget) {
+    if (s->word_bytes == 2 && s->topic_bytes == 1) {
+        switch (s->n_vectors) {
+        case 1: return ROUNDS(0, 1);
+        case 2: return ROUNDS(0, 2);
+        case 3: return ROUNDS(0, 3);
+        case 4: return ROUNDS(0, 4);
+        default: return ROUNDS(0, s->n_vectors);
+        }
+    }
+    return NAME(rounds)(s, feed, drain, budget, 0, s->n_vectors, s->word_bytes, s->topic_bytes, 0);
+}
+
+TARGET static int64_t NAME(sample_exact)(sampler_t *s, feed_t *feed, int drain, int64_t budget) {
+    if (s->word_bytes == 2 && s->topic_bytes == 1) {
+        if (s->n_vectors == 1) return ROUNDS(1, 1);
+        if (s->n_vectors == 2) return ROUNDS(1, 2);
+    }
+    return NAME(rounds)(s, feed, drain, budget, 1, s->n_vectors, s->word_bytes, s->topic_bytes, 0);
+}
+
+#undef ROUNDS
+#undef PARTS
+#undef vf
+#undef vi
+#undef vu
+#undef view_t
+#undef SCRAMBLE
