@@ -75,14 +75,14 @@ def exchange_topics(chain: Chain, number: int) -> int:
             allowed = free.copy()
             allowed[t] = False
             pairs = np.where(allowed[:, None] & allowed, merges, -np.inf)
-            kept, gone = np.unravel_index(np.argmax(pairs), pairs.shape)
-            if pairs[kept, gone] + splits[t].gain > best:
-                best, move = float(pairs[kept, gone] + splits[t].gain), (int(kept), int(gone), int(t))
+            a, b = divmod(int(np.argmax(pairs)), chain.n_topics)
+            if pairs[a, b] + splits[t].gain > best:
+                best, move = float(pairs[a, b] + splits[t].gain), (a, b, int(t))
         if best == 0:
             break
         kept, gone, halved = move
         for z, second in zip(chain.z, splits[halved].second, strict=True):
-            z[z == gone] = kept
+            np.place(z, z == gone, kept)
             z[second] = gone
         free[[kept, gone, halved]] = False
         n_done += 1

@@ -1,0 +1,176 @@
+import itertools
+
+import numpy as np
+import pytest
+from topics.planted import draw, matched_correlation
+
+from fastvbow.topics import GibbsLDA, TokenStream
+from fastvbow.topics import split_merge as moves
+from fastvbow.topics.chain import Chain
+
+K, V = 6, 40
+
+
+@pytest.fixture(scope="module")
+def planted():
+    rng = np.random.default_rng(0)
+    phi = rng.dirichlet(np.full(V, 0.1), K)
+    words, theta = draw(phi, np.full(K, 0.1), 300, 80, rng)
+    return phi, theta, words.ravel(), np.arange(301) * 80
+
+
+def chain_of(planted, weights=None, **options):
+    stream = TokenStream(planted[2], planted[3], V)
+    weights = np.ones(V) if weights is None else weights
+    return Chain.start([stream], np.full(K, 0.2), 0.1, weights, 3, None, 0.9, **options)
+
+
+def joint(chain):
+    """log p(w, z), not per token."""
+    return chain.log_likelihood() * chain.nz.sum() * chain.unit
+
+
+def put(chain, z):
+    chain.z[0][:] = z
+    chain.count()
+
+
+@pytest.fixture(params=["ones", "weights"])
+def mixed(request, planted):
+    """A chain after a few sweeps."""
+    weights = None if request.param == "ones" else np.arange(1, V + 1) / 16
+    chain = chain_of(planted, weights)
+    for number in range(1, 4):
+        chain.sweep(number)
+    return chain
+
+
+def test_gains_of_merging_are_those_of_the_likelihood(mixed):
+    gains, before, z = moves._merge_gains(mixed), joint(mixed), mixed.z[0].copy()
+    for a, b in ((0, 1), (1, 0), (2, 5), (4, 3)):
+        put(mixed, np.where(z == b, a, z))
+        assert gains[a, b] == pytest.approx(joint(mixed) - before, rel=1e-9)
+    put(mixed, z)
+
+
+@pytest.mark.parametrize("t", [0, 4])
+def test_gain_of_splitting_is_that_of_the_likelihood(mixed, t):
+    # the other half goes to a topic that is empty
+    z = mixed.z[0].copy()
+    put(mixed, np.where(z == 5, 3, z))
+    before, split = joint(mixed), moves._split(mixed, t, 7)
+    assert 0 < len(split.second[0]) < np.sum(z == t) and (z[split.second[0]] == t).all()
+    mixed.z[0][split.second[0]] = 5
+    mixed.count()
+    assert split.gain == pytest.approx(joint(mixed) - before, rel=1e-9)
+
+
+def test_few_documents_estimate_the_gains_of_merging(planted, monkeypatch):
+    chain = chain_of(planted)
+    chain.sweep(1)
+    exact = moves._merge_gains(chain)
+    monkeypatch.setattr(moves, "DOCUMENTS", 75)
+    pairs = np.triu_indices(K, 1)
+    assert not np.array_equal(moves._merge_gains(chain)[pairs], exact[pairs])
+    np.testing.assert_allclose(moves._merge_gains(chain)[pairs], exact[pairs], rtol=0.1)
+
+
+def test_a_merged_pair_and_a_split_topic_are_mended(planted):
+    phi, theta, words, _ = planted
+    chain = chain_of(planted)
+    rng = np.random.default_rng(1)
+    p = theta.repeat(80, axis=0) * phi[:, words].T
+    true = (p.cumsum(axis=1) > rng.random((len(words), 1)) * p.sum(axis=1, keepdims=True)).argmax(axis=1)
+    wrong = np.where(true == 1, 0, true)  # 0 and 1 are one,
+    wrong[(true == 2) & (rng.random(len(words)) < 0.5)] = 1  # and 2 is two
+    put(chain, wrong)
+    before = joint(chain)
+    assert moves.exchange_topics(chain, 1) == 1
+    assert joint(chain) > before
+    share = np.array([[np.mean(chain.z[0][true == t] == k) for k in range(K)] for t in range(K)])
+    assert (share.max(axis=1) > 0.9).all() and len(set(share.argmax(axis=1))) == K
+    nzw = chain.word_topics()
+    chain.count()
+    np.testing.assert_array_equal(chain.word_topics(), nzw)
+
+
+def test_what_is_right_stays(planted):
+    chain = chain_of(planted)
+    put(chain, np.repeat(planted[1].argmax(axis=1), 80))
+    for number in range(1, 30):
+        chain.sweep(number)
+    z = chain.z[0].copy()
+    assert moves.exchange_topics(chain, 30) == 0
+    np.testing.assert_array_equal(chain.z[0], z)
+
+
+def test_neither_cuts_nor_threads_change_a_round(planted):
+    found = []
+    for edges, n_threads in (([0, 300], 1), ([0, 1, 120, 300], 1), ([0, 300], 3)):
+        whole = TokenStream(planted[2], planted[3], V)
+        streams = [whole.part(a, b) for a, b in itertools.pairwise(edges)]
+        chain = Chain.start(streams, np.full(K, 0.2), 0.1, np.ones(V), 11, None, 0.9, n_threads=n_threads)
+        n_done = 0
+        for number in range(1, 4):
+            chain.sweep(number)
+            n_done += moves.exchange_topics(chain, number)
+        assert n_done > 0, "nothing is exchanged here: a weak test"
+        found.append(np.concatenate(chain.z))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    ("burn_in", "n_rounds", "sweeps"), [(100, 4, [20, 40, 60, 80]), (20, 4, [5, 10, 15]), (9, 4, [])]
+)
+def test_rounds_are_spread_over_burn_in(burn_in, n_rounds, sweeps):
+    assert moves.rounds_before(burn_in, n_rounds) == sweeps
+    assert moves.rounds_before(burn_in, 0) == []
+
+
+def test_no_luck_of_the_seed():
+    """Of ten seeds at least nine end within 1 % of the truth; of a random start alone, few do."""
+    rng = np.random.default_rng(5)
+    n_topics, n_words = 12, 120
+    phi = rng.dirichlet(np.full(n_words, 0.05), n_topics)
+    words, _ = draw(phi, np.full(n_topics, 0.1), 900, 100, rng)
+    train, held_out = (
+        TokenStream(part.ravel(), np.arange(len(part) + 1) * 100, n_words) for part in (words[:700], words[700:])
+    )
+    true = GibbsLDA(n_topics, doc_topic_prior=0.1, max_iter=1, split_merge=0).fit(train)
+    true.topic_word_ = (phi + 1e-9) / (phi + 1e-9).sum(axis=1, keepdims=True)
+    limit = 1.01 * true.perplexity(held_out)
+
+    def near(split_merge):
+        models = [
+            GibbsLDA(n_topics, doc_topic_prior=0.1, max_iter=60, split_merge=split_merge, random_state=s).fit(train)
+            for s in range(10)
+        ]
+        return sum(model.perplexity(held_out) <= limit for model in models)
+
+    assert near(None) >= 9
+    assert near(0) <= 7
+
+
+def test_none_with_given_groups_or_priors_of_their_own(monkeypatch):
+    held = []
+    monkeypatch.setattr("fastvbow.topics.training.exchange_topics", lambda chain, number: held.append(number))
+    X = np.random.default_rng(0).integers(0, 4, (30, 12))
+    model = GibbsLDA(3, max_iter=40, random_state=0)
+    model.fit(X)
+    assert held == [5, 10, 15]
+    held.clear()
+    model.fit(X, doc_groups=np.zeros(30, int))
+    model.set_params(doc_topic_prior=[0.1, 0.2, 0.3]).fit(X)
+    model.set_params(doc_topic_prior=None, split_merge=0).fit(X)
+    assert held == []
+    model.set_params(split_merge=1).fit(X, doc_groups=np.zeros(30, int))
+    assert held == [10]
+
+
+def test_topics_are_recovered_by_every_algorithm(planted):
+    phi, _, words, offsets = planted
+    for options in ({"algorithm": "exact"}, {"algorithm": "lockstep"}, {"n_walks": 3}):
+        model = GibbsLDA(K, doc_topic_prior=0.1, max_iter=100, random_state=1, **options)
+        model.fit(TokenStream(words, offsets, V))
+        assert matched_correlation(model.topic_word_, phi).min() >= 0.99
