@@ -65,6 +65,8 @@ class Chain:
         Threads for the walks. Changes no byte.
     instructions : str, default=""
         "avx512", "avx2", "baseline"; "" is the best there is. Changes no byte.
+    base : ndarray of shape (V, K), float64, default=None
+        Tokens of documents that are not sampled, but counted with the others.
 
     Attributes
     ----------
@@ -92,6 +94,7 @@ class Chain:
         n_walks: int = 1,
         n_threads: int = 1,
         instructions: str = "",
+        base: NDArray[np.float64] | None = None,
     ) -> None:
         dtypes = {stream.words.dtype for stream in streams}
         if len(dtypes) > 1:  # documents in flight from one partition to the next are of one kind
@@ -103,6 +106,7 @@ class Chain:
         divisor = int(np.gcd.reduce(steps))
         self.counts = (steps // divisor).astype(np.int32)
         self.unit = divisor / WEIGHT_STEPS
+        self._base = np.zeros((1, 1)) if base is None else np.rint(base / self.unit)
         self._check_sizes()
         n_topics, n_words = len(alpha), len(weights)
         padded = -(-n_topics // LANES) * LANES
@@ -144,7 +148,8 @@ class Chain:
 
     def count(self) -> None:
         """Count words in topics anew, from `z`."""
-        self.nzw[:], self.nz[:] = 0, 0
+        self.nzw[:, : self.n_topics] = self._base
+        self.nz[:] = self.nzw.sum(axis=0, dtype=np.int64)
         for stream, z in zip(self.streams, self.z, strict=True):
             _gibbs.count_words(stream.words, z, self.counts, self.nzw, self.nz)
 
@@ -242,7 +247,7 @@ class Chain:
         )
 
     def _check_sizes(self) -> None:
-        units = np.zeros(len(self.counts), np.int64)
+        units = np.zeros(len(self.counts), np.int64) + self._base.sum(axis=1).astype(np.int64)
         first = 0
         for stream in self.streams:
             for begin, end in stream.blocks(BLOCK):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["doc_groups", "positive", "positive_vector", "share", "whole", "word_weights"]
+__all__ = ["doc_groups", "not_negative", "positive", "positive_vector", "share", "whole", "word_weights"]
 
 WEIGHT_STEPS = 64  # word weights are multiples of 1 / WEIGHT_STEPS
 
@@ -32,6 +32,13 @@ def positive(name: str, value: Any) -> float:
     """A finite float above 0."""
     if not isinstance(value, Real) or not 0 < float(value) < np.inf:
         raise ValueError(f"{name} must be a positive number, got {value!r}")
+    return float(value)
+
+
+def not_negative(name: str, value: Any) -> float:
+    """A finite float, 0 or above."""
+    if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
+        raise ValueError(f"{name} must be 0 or a positive number, got {value!r}")
     return float(value)
 
 

@@ -14,16 +14,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastvbow.executors import effective_jobs
 from fastvbow.topics import checks, persistence
-from fastvbow.topics.chain import ALGORITHMS, Chain
+from fastvbow.topics.chain import Chain
+from fastvbow.topics.checkpoint import Checkpoint, fingerprint
+from fastvbow.topics.fitting import chain_options, learn_more, other_seed, plan_for, train
 from fastvbow.topics.inference import complete_documents, infer_theta
-from fastvbow.topics.split_merge import rounds_before, worthwhile
 from fastvbow.topics.stream import TokenStream
-from fastvbow.topics.training import train
+from fastvbow.topics.training import Training
 
 __all__ = ["GibbsLDA"]
-
-LOCKSTEP_FROM = 100_000
-"""Tokens of a corpus beside which those of a round are few."""
 
 
 class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -61,6 +59,14 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         to end with two topics merged and a third one split, and no sweep mends that. None is 4 from a random start, 0
         where `doc_groups` are given. There are none with different priors in `doc_topic_prior`, beyond 256 topics or
         beyond 5e7 tokens.
+    n_init : int, default=1
+        Starts; the chain with the highest joint likelihood at the end of burn-in goes on.
+    optimize_priors : int, default=0
+        Every so many sweeps after the last split-merge round the priors are fitted to the counts, `doc_topic_prior`
+        with a value for each topic (Minka's fixed point, `fastvbow.topics.priors`). 0 leaves them as they are.
+    tol : float, default=0.0
+        Burn-in ends early, after the last split-merge round, where the mean of five values of `log_likelihood_` is less
+        than this above that of the five before. 0 never ends it.
     algorithm : {"auto", "exact", "lockstep"}, default="auto"
         The sampler. "exact" is the sequential chain, visiting eight documents in turn: every token sees all others as
         they are. "lockstep" samples one token of each of 16 documents (4 beyond 256 topics) from the counts without
@@ -87,6 +93,7 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Topic of every token after the last sweep, aligned with the tokens given: one array a partition for a list.
         For counts, with the tokens of ``TokenStream.from_counts(X)``. Not saved.
     doc_topic_prior_ : ndarray of shape (K,), float64
+        As `topic_word_prior_`: those of the last sweep.
     topic_word_prior_ : float
     word_weights_ : ndarray of shape (n_words,), float64
     log_likelihood_ : ndarray of shape (n_looks,), float64
@@ -123,6 +130,9 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         transform_iter: int = 100,
         init_fraction: float = 0.9,
         split_merge: int | None = None,
+        n_init: int = 1,
+        optimize_priors: int = 0,
+        tol: float = 0.0,
         algorithm: str = "auto",
         n_walks: int = 1,
         random_state: Any = None,
@@ -138,13 +148,23 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.transform_iter = transform_iter
         self.init_fraction = init_fraction
         self.split_merge = split_merge
+        self.n_init = n_init
+        self.optimize_priors = optimize_priors
+        self.tol = tol
         self.algorithm = algorithm
         self.n_walks = n_walks
         self.random_state = random_state
         self.n_jobs = n_jobs
 
     def fit(
-        self, X: Any, y: Any = None, *, doc_groups: Any = None, callback: Callable[[int, int], object] | None = None
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        doc_groups: Any = None,
+        callback: Callable[[int, int], object] | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int = 50,
     ) -> GibbsLDA:
         """Train on a corpus.
 
@@ -156,7 +176,13 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             A topic for each document to start from, for instance a clustering of the images; -1 where unknown. Each
             token takes it with the chance `init_fraction`, else (and in unknown documents) any topic at random.
         callback : callable, default=None
-            Called as ``callback(sweep, max_iter)`` after each sweep, 1 to `max_iter`.
+            Called as ``callback(sweep, n_sweeps)`` after each sweep; the second is `max_iter`, or what is to be
+            expected with several starts or once burn-in has ended early.
+        checkpoint : path-like, default=None
+            A folder in which the state is kept every `checkpoint_every` sweeps. Where it is there already, training
+            goes on from it and ends with the same bytes; it is removed when training is done. With several starts the
+            chain that was chosen is kept, not the choosing.
+        checkpoint_every : int, default=50
 
         Returns
         -------
@@ -166,40 +192,76 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         ------
         ValueError
             Counts are negative, fractional or not finite, there is no token at all, or a parameter or `doc_groups`
-            is out of its range.
+            is out of its range; the checkpoint is of other tokens or parameters (as UsageError).
+        ProjectError
+            The checkpoint cannot be written, or is something else.
+
+        Notes
+        -----
+        An interruption (Ctrl-C, or an error in the callback) comes through within a second and leaves a model that can
+        be used: what the samples so far say, or the counts as they are where there is none.
         """
         n_topics = checks.whole("n_components", self.n_components, 1, 65535)
-        max_iter = checks.whole("max_iter", self.max_iter, 1)
-        burn_in = max_iter // 2 if self.burn_in is None else checks.whole("burn_in", self.burn_in, 0, max_iter - 1)
-        thin = checks.whole("thin", self.thin, 1)
         fraction = checks.share("init_fraction", self.init_fraction)
         alpha = checks.positive_vector("doc_topic_prior", self.doc_topic_prior, n_topics, 1.0 / n_topics)
         eta = checks.positive("topic_word_prior", 0.05 if self.topic_word_prior is None else self.topic_word_prior)
+        n_init = checks.whole("n_init", self.n_init, 1)
         streams = self._streams(X, reset=True)
         weights = checks.word_weights(self.word_weights, streams[0].n_words)
         groups = checks.doc_groups(doc_groups, sum(stream.n_docs for stream in streams), n_topics)
         n_tokens = sum(stream.n_tokens for stream in streams)
+        plan = plan_for(self, alpha, n_tokens, given_groups=groups is not None)
+        options = chain_options(self, n_tokens)
         if not n_tokens:
             raise ValueError("the corpus has no tokens: every document is empty")
         seed = int(check_random_state(self.random_state).randint(0, 2**64, dtype=np.uint64))
+        place = None
+        if checkpoint is not None:
+            run = fingerprint(streams, {**self.get_params(), "n_jobs": None, "random_state": seed}, groups)
+            place = Checkpoint(Path(checkpoint), run, checks.whole("checkpoint_every", checkpoint_every, 1))
 
-        options = {"algorithm": self._algorithm(n_tokens), "n_walks": checks.whole("n_walks", self.n_walks, 1)}
-        n_threads = effective_jobs(self.n_jobs, default=1)
-        chain = Chain.start(streams, alpha, eta, weights, seed, groups, fraction, n_threads=n_threads, **options)
-        n_rounds = self.split_merge if self.split_merge is not None else 4 if groups is None else 0
-        exchanges = rounds_before(burn_in, checks.whole("split_merge", n_rounds, 0)) if worthwhile(chain) else []
-        components, sweeps, history = train(chain, max_iter, burn_in, thin, exchanges, callback)
-        self.components_ = components
-        self.topic_word_ = components / components.sum(axis=1, keepdims=True)
-        self.assignments_ = chain.z if isinstance(X, (list, tuple)) and _all_streams(X) else chain.z[0]
-        self.doc_topic_prior_ = alpha
-        self.topic_word_prior_ = eta
-        self.word_weights_ = weights
-        self.log_likelihood_ = np.array(history)
-        self.log_likelihood_sweeps_ = np.array(sweeps, dtype=np.int64)
-        self.seed_ = seed
-        self.n_iter_ = max_iter
+        def start(number: int) -> Training:
+            own = other_seed(seed, number)
+            return Training(Chain.start(streams, alpha, eta, weights, own, groups, fraction, **options), plan)
+
+        train(start, n_init, callback, place, lambda training: self._keep(training, X))
         return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> GibbsLDA:
+        """Learn from more documents: on a model that is fitted already theirs are the only tokens that are sampled.
+
+        They are swept a tenth as often as `max_iter` says, at least 10 times, beside the counts that the topics have so
+        far; the second half of the sweeps is averaged. `assignments_` and `log_likelihood_` are then of these documents
+        alone. The first call, on a model that is not fitted, is `fit`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_docs, n_words), TokenStream, or list of TokenStream
+        y : ignored
+
+        Raises
+        ------
+        ValueError
+            As `fit`, or the number of words is not the model's.
+        """
+        if not hasattr(self, "components_"):
+            return self.fit(X)
+        streams, n_before = self._streams(X, reset=False), self.n_iter_
+        if any(stream.n_tokens for stream in streams):
+            self._keep(learn_more(self, streams), X)
+            self.n_iter_ += n_before
+        return self
+
+    def _keep(self, training: Training, X: Any) -> None:
+        """Set what a training has found."""
+        chain = training.chain
+        self.components_ = training.components()
+        self.topic_word_ = self.components_ / self.components_.sum(axis=1, keepdims=True)
+        self.assignments_ = chain.z if isinstance(X, (list, tuple)) and _all_streams(X) else chain.z[0]
+        self.doc_topic_prior_, self.topic_word_prior_, self.word_weights_ = chain.alpha, chain.eta, chain.weights
+        self.log_likelihood_ = np.array(training.log_likelihood)
+        self.log_likelihood_sweeps_ = np.array(training.looks, dtype=np.int64)
+        self.seed_, self.n_iter_ = chain.seed, training.n_sweeps
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """Topic proportions of documents, old or new, under the frozen topics.
@@ -289,13 +351,6 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     @property
     def _n_features_out(self) -> int:
         return int(self.components_.shape[0])
-
-    def _algorithm(self, n_tokens: int) -> str:
-        if self.algorithm not in ("auto", *ALGORITHMS):
-            raise ValueError(f"algorithm must be auto, {', '.join(ALGORITHMS)}, got {self.algorithm!r}")
-        if self.algorithm != "auto":
-            return self.algorithm
-        return "lockstep" if n_tokens >= LOCKSTEP_FROM else "exact"
 
     def _frozen(self) -> tuple[Any, ...]:
         phi = np.ascontiguousarray(self.topic_word_.T)

@@ -43,10 +43,9 @@ class Split(NamedTuple):
     second: list[NDArray[np.int64]]  # tokens of the second half, by partition
 
 
-def worthwhile(chain: Chain) -> bool:
+def worthwhile(alpha: NDArray[np.float64], n_tokens: int) -> bool:
     """Whether rounds are affordable and defined: the gains need one alpha for all topics."""
-    n_tokens = sum(stream.n_tokens for stream in chain.streams)
-    return 3 <= chain.n_topics <= MOST_TOPICS and n_tokens <= MOST_TOKENS and len(np.unique(chain.alpha)) == 1
+    return 3 <= len(alpha) <= MOST_TOPICS and n_tokens <= MOST_TOKENS and len(np.unique(alpha)) == 1
 
 
 def rounds_before(burn_in: int, n_rounds: int) -> list[int]:

@@ -1,53 +1,127 @@
-"""Training: sweeps of a chain, looks at its likelihood, and averages over samples."""
+"""Training: sweeps of a chain, looks at its likelihood, priors that adapt, and averages over samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.topics.chain import Chain
+from fastvbow.topics.priors import fit_alpha, fit_eta
 from fastvbow.topics.split_merge import exchange_topics
 
-__all__ = ["train"]
+__all__ = ["Plan", "Training"]
+
+LOOKS = 5
+"""Looks at the likelihood whose mean is compared with that of as many before."""
 
 
-def train(
-    chain: Chain,
-    max_iter: int,
-    burn_in: int,
-    thin: int,
-    exchanges: Collection[int],
-    callback: Callable[[int, int], object] | None,
-) -> tuple[NDArray[np.float64], list[int], list[float]]:
-    """Run `max_iter` sweeps.
+@dataclass(frozen=True)
+class Plan:
+    """How to train.
 
-    Every `thin`-th sweep, counted backwards from the last, is looked at; those after `burn_in` are averaged.
-    After the sweeps in `exchanges` a round of split-merge moves is held.
-
-    Returns
-    -------
-    components : ndarray of shape (K, V), float64
-        Mean of nzw + eta over the samples.
-    sweeps : list of int
-        The sweeps looked at, burn-in included.
-    log_likelihood : list of float
-        The joint log-likelihood per token after each of them.
+    Attributes
+    ----------
+    max_iter, burn_in : int
+        Sweeps, and those of them before the first sample.
+    thin : int
+        Sweeps from one look to the next, counted backwards from the last sweep.
+    exchanges : collection of int
+        Sweeps after which a round of split-merge moves is held.
+    optimize_priors : int
+        Sweeps between two updates of the priors, after the last of `exchanges`; 0 is never.
+    tol : float
+        Burn-in ends where the mean of `LOOKS` looks, in log-likelihood per token, is less than this above that of the
+        looks before them; 0 is never.
     """
-    total = np.zeros((len(chain.nzw), chain.n_topics))
-    n_samples = 0
-    sweeps, history = [], []
-    for number in range(1, max_iter + 1):
-        chain.sweep(number)
-        if number in exchanges:
-            exchange_topics(chain, number)
-        if (max_iter - number) % thin == 0:
-            sweeps.append(number)
-            history.append(chain.log_likelihood())
-            if number > burn_in:
-                total += chain.word_topics()
-                n_samples += 1
-        if callback is not None:
-            callback(number, max_iter)
-    return np.ascontiguousarray(total.T) / n_samples + chain.eta, sweeps, history
+
+    max_iter: int
+    burn_in: int
+    thin: int
+    exchanges: Collection[int] = ()
+    optimize_priors: int = 0
+    tol: float = 0.0
+
+
+@dataclass
+class Training:
+    """A chain under way; `run` may be interrupted at any time, and goes on where it was.
+
+    Attributes
+    ----------
+    chain : Chain
+    plan : Plan
+    n_sweeps : int
+        Sweeps done.
+    burnt_in : int
+        Sweeps of burn-in: those planned, or fewer once it has ended early.
+    total : ndarray of shape (V, K), float64
+        Sum of nzw + eta over the samples.
+    n_samples : int
+    looks, log_likelihood : list
+        The sweeps looked at, and the joint log-likelihood per token after each.
+    """
+
+    chain: Chain
+    plan: Plan
+    n_sweeps: int = 0
+    burnt_in: int = -1
+    total: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    n_samples: int = 0
+    looks: list[int] = field(default_factory=list)
+    log_likelihood: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.burnt_in < 0:
+            self.burnt_in = self.plan.burn_in
+        if not self.total.size:
+            self.total = np.zeros((len(self.chain.nzw), self.chain.n_topics))
+
+    @property
+    def last(self) -> int:
+        """The last sweep, as things stand."""
+        return self.burnt_in + self.plan.max_iter - self.plan.burn_in
+
+    def run(self, until: int, after: Callable[[Training], object] | None = None) -> None:
+        """Sweep on to sweep `until`, or the last; call `after` behind each."""
+        plan, chain = self.plan, self.chain
+        while self.n_sweeps < min(until, self.last):
+            number = self.n_sweeps + 1
+            chain.sweep(number)
+            if number in plan.exchanges:
+                exchange_topics(chain, number)
+            self._adapt(number)
+            self.n_sweeps = number
+            if (self.last - number) % plan.thin == 0:
+                self._look()
+            if after is not None:
+                after(self)
+
+    def components(self) -> NDArray[np.float64]:
+        """Mean of nzw + eta over the samples, or as it is now where there is none yet: (K, V) float64."""
+        if self.n_samples:
+            return np.ascontiguousarray(self.total.T) / self.n_samples
+        return np.ascontiguousarray(self.chain.word_topics().T) + self.chain.eta
+
+    def _look(self) -> None:
+        self.looks.append(self.n_sweeps)
+        self.log_likelihood.append(self.chain.log_likelihood())
+        if self.n_sweeps > self.burnt_in:
+            self.total += self.chain.word_topics() + self.chain.eta
+            self.n_samples += 1
+            return
+        settled = max(self.plan.exchanges, default=0)
+        recent = [value for sweep, value in zip(self.looks, self.log_likelihood, strict=True) if sweep > settled]
+        if self.plan.tol > 0 and len(recent) >= 2 * LOOKS:
+            gained = np.mean(recent[-LOOKS:]) - np.mean(recent[-2 * LOOKS : -LOOKS])
+            if gained < self.plan.tol:
+                self.burnt_in = self.n_sweeps
+
+    def _adapt(self, number: int) -> None:
+        plan, chain = self.plan, self.chain
+        since = number - max(plan.exchanges, default=0)
+        if plan.optimize_priors and since > 0 and since % plan.optimize_priors == 0:
+            alpha = fit_alpha(lambda: (ndz for _, ndz in chain.document_topics()), chain.alpha)
+            chain.set_priors(alpha, fit_eta(chain.word_topics(), chain.eta))
