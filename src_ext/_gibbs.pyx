@@ -110,6 +110,7 @@ cdef extern from "sampler.h":
         uint64_t seed, sweep
         float *ndz
         float *share
+        float *settled
         float *reciprocal
         float *cumulated
         float *again
@@ -159,7 +160,7 @@ cdef class Sampler:
         int n_topics,               # IN
         int word_bytes,             # IN 2 or 4
         int topic_bytes,            # IN 1 or 2
-        float[:, ::1] scratch,      # OUT (2 * width + 2, padded)
+        float[:, ::1] scratch,      # OUT (3 * width + 2, padded)
         float[:, ::1] cumulated,    # OUT (width, padded)
         uint32_t[::1] stamps,       # OUT (V,) zeros
         uint32_t[:, ::1] random,    # OUT (2, MOST)
@@ -174,7 +175,7 @@ cdef class Sampler:
                         <size_t>&random[0, 0]):
             if address % 64:
                 raise ValueError("the arrays of a sampler begin at multiples of 64 bytes")
-        if not 1 <= width <= MOST or scratch.shape[0] < 2 * width + 2 or nz.shape[0] % LANES or n_topics > nz.shape[0]:
+        if not 1 <= width <= MOST or scratch.shape[0] < 3 * width + 2 or nz.shape[0] % LANES or n_topics > nz.shape[0]:
             raise ValueError("the arrays of a sampler do not fit together")
         self.kept = (nzw, nz, alpha, counts, scratch, cumulated, stamps, random)
         self.s.nzw, self.s.nz, self.s.alpha, self.s.counts = &nzw[0, 0], &nz[0], &alpha[0], &counts[0]
@@ -185,7 +186,8 @@ cdef class Sampler:
             self.s.most_units = max(self.s.most_units, counts[i])
         self.s.word_bytes, self.s.topic_bytes = word_bytes, topic_bytes
         self.s.ndz, self.s.share = &scratch[0, 0], &scratch[width, 0]
-        self.s.reciprocal, self.s.again = &scratch[2 * width, 0], &scratch[2 * width + 1, 0]
+        self.s.settled = &scratch[2 * width, 0]
+        self.s.reciprocal, self.s.again = &scratch[3 * width, 0], &scratch[3 * width + 1, 0]
         self.s.cumulated, self.s.stamps, self.s.random = &cumulated[0, 0], &stamps[0], &random[0, 0]
         self.s.serial = 1
 

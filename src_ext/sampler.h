@@ -34,6 +34,7 @@ typedef struct {
     /* scratch of the kernels; allocated by the caller */
     float *ndz;       /* (width, n_vectors * LANES), whole numbers */
     float *share;     /* (width, n_vectors * LANES): (ndz + alpha) / (nz + v_eta) */
+    float *settled;   /* (width, n_vectors * LANES): ndz as it is counted in nz */
     float *reciprocal; /* (n_vectors * LANES,): 1 / (nz + v_eta) */
     float *cumulated; /* (width, n_vectors, LANES) */
     float *again;     /* (n_vectors, LANES) */

@@ -24,6 +24,7 @@ typedef struct {
     const int32_t *restrict counts;
     float *restrict ndz;
     float *restrict share;
+    float *restrict settled;
     float *restrict reciprocal;
     uint32_t *restrict stamps;
     int64_t padded;
@@ -109,20 +110,19 @@ TARGET INLINE void NAME(transpose4)(f4 *restrict r) {
  * by 1 - epsilon to 1; in the row of the word only where two tokens of the round are of one word. A draw that no such
  * change can move to another topic is the chain's; the others (some per cent) are drawn again from the chain's counts.
  */
-TARGET INLINE void NAME(count)(const view_t v, int32_t d, int64_t word, int64_t k, int32_t units) {
+TARGET INLINE void NAME(count)(const view_t v, int32_t d, int64_t word, int64_t k, int32_t units, const int exact) {
     const int64_t at = d * v.padded + k;
     v.nzw[word * v.padded + k] += units;
-    v.nz[k] += units;
+    if (exact) v.nz[k] += units;
     const float n = v.ndz[at] + (float)units;
     v.ndz[at] = n;
     if (!v.direct) v.share[at] = (n + v.alpha[k]) * v.reciprocal[k];
 }
 
-/* Take the token at `at` out of the counts; with `exact` note if another one of the round is of the same word. */
-TARGET INLINE void NAME(take)(const view_t v, sampler_t *s, int32_t d, const int exact) {
+/* Take a token out of the counts; with `exact` note if another one of the round is of the same word. */
+TARGET INLINE void NAME(take)(const view_t v, sampler_t *s, int32_t d, int32_t word, int32_t k, const int exact) {
     lane_t *const l = &s->lanes[d];
-    const int32_t word = NAME(word_at)(l->words, v.word_bytes, l->at), units = v.ones ? 1 : v.counts[word];
-    const int32_t k = NAME(topic_at)(l->z, v.topic_bytes, l->at);
+    const int32_t units = v.ones ? 1 : v.counts[word];
     l->word = word;
     l->count = units;
     if (exact) {
@@ -131,7 +131,24 @@ TARGET INLINE void NAME(take)(const view_t v, sampler_t *s, int32_t d, const int
         if (stamp >> 4 == s->serial) s->shared |= 1u << d | 1u << (stamp & 15);
         v.stamps[word] = s->serial << 4 | (uint32_t)d;
     }
-    NAME(count)(v, d, word, k, -units);
+    NAME(count)(v, d, word, k, -units, exact);
+}
+
+/* Bring the topics' totals up to date with what lane d has changed since it was last asked: lockstep counts them so. */
+TARGET INLINE void NAME(settle)(const view_t v, int32_t d) {
+    for (int64_t k = d * v.padded, i = 0; i < v.padded; k++, i++) {
+        v.nz[i] += (int64_t)(v.ndz[k] - v.settled[k]);
+        v.settled[k] = v.ndz[k];
+    }
+}
+
+/* Begin the document that lane d has got: its first token goes out of the counts. */
+TARGET INLINE void NAME(begin)(const view_t v, sampler_t *s, int32_t d, const int exact) {
+    const lane_t *const l = &s->lanes[d];
+    if (!exact) memcpy(v.settled + d * v.padded, v.ndz + d * v.padded, sizeof(float) * (size_t)v.padded);
+    const int32_t word = NAME(word_at)(l->words, v.word_bytes, l->at);
+    NAME(take)(v, s, d, word, NAME(topic_at)(l->z, v.topic_bytes, l->at), exact);
+    if (!v.direct) NAME(share_row)(v, d);
 }
 
 /* Put the tokens that are out for lanes other than d back to where they were, or take them out again. */
@@ -219,7 +236,7 @@ TARGET INLINE int64_t NAME(rounds)(
     const int64_t padded = (int64_t)n_vectors * LANES;
     /* With few topics the shares are cheaper made anew than kept up to date. */
     const int32_t direct = exact || n_vectors <= 4;
-    const view_t v = {s->nzw, s->nz, s->alpha, s->counts, s->ndz, s->share, s->reciprocal, s->stamps,
+    const view_t v = {s->nzw, s->nz, s->alpha, s->counts, s->ndz, s->share, s->settled, s->reciprocal, s->stamps,
                       padded, n_vectors, word_bytes, topic_bytes, direct, ones};
     const float eta = s->eta;
     const int32_t last_topic = s->n_topics - 1;
@@ -227,15 +244,17 @@ TARGET INLINE int64_t NAME(rounds)(
     const vf *const alpha = (const vf *)v.alpha, *const reciprocal = (const vf *)v.reciprocal;
     vf rows[LANES][PARTS] __attribute__((aligned(64)));
     memset(rows, 0, sizeof rows);
+    float *const sums = s->cumulated;
     int64_t sampled = 0;
     while (sampled < budget) {
         while (s->active < s->width && NAME(start)(s, feed, s->active)) {
-            NAME(take)(v, s, s->active, exact);
-            if (!direct) NAME(share_row)(v, s->active);
+            NAME(begin)(v, s, s->active, exact);
             s->active++;
         }
         const int32_t active = s->active;
         if (active == 0 || (active < s->width && !drain)) break;
+        if (!exact && s->rounds == REFRESH)
+            for (int32_t d = 0; d < active; d++) NAME(settle)(v, d);
         if (exact || s->rounds == REFRESH) NAME(reciprocals)(v, s->v_eta);
         if (s->rounds == REFRESH) {
             if (!direct)
@@ -251,14 +270,21 @@ TARGET INLINE int64_t NAME(rounds)(
         const uint32_t shared = s->shared;
         s->shared = 0;
         s->serial = (s->serial + 1) & 0xfffffffU;
+        vf prior[4 * PARTS] = {{0}}, totals[4 * PARTS] = {{0}}; /* in registers, where they are few */
+        for (int32_t i = 0; i < n_vectors * PARTS && n_vectors <= 4; i++) {
+            prior[i] = alpha[i];
+            totals[i] = reciprocal[i];
+        }
         for (int32_t d = 0; d < active; d++) {
             const vi *n = (const vi *)(v.nzw + lanes[d].word * padded);
             const vf *document = (const vf *)((direct ? v.ndz : v.share) + d * padded);
-            vf *cumulated = (vf *)(s->cumulated + d * padded), sum[PARTS] = {{0}};
+            vf *cumulated = (vf *)(sums + d * padded), sum[PARTS] = {{0}};
             for (int32_t j = 0; j < n_vectors; j++) {
                 for (int h = 0; h < PARTS; h++) {
                     const int32_t i = j * PARTS + h;
-                    const vf share = direct ? (document[i] + alpha[i]) * reciprocal[i] : document[i];
+                    const vf share = n_vectors <= 4 ? (document[i] + prior[i]) * totals[i]
+                                     : direct       ? (document[i] + alpha[i]) * reciprocal[i]
+                                                    : document[i];
                     const vf p = (__builtin_convertvector(n[i], vf) + eta) * share;
                     sum[h] = j ? sum[h] + p : p;
                     if (exact || j < n_vectors - 1) cumulated[i] = sum[h];
@@ -303,7 +329,7 @@ TARGET INLINE int64_t NAME(rounds)(
         uint32_t emptied = 0;
         for (int32_t d = 0; d < active; d++) {
             lane_t *const l = &lanes[d];
-            const float *cumulated = s->cumulated + d * padded + found[d];
+            const float *cumulated = sums + d * padded + found[d];
             int32_t j = 0; /* partial sums that the draw passes */
             if (n_vectors <= 4) {
                 for (int32_t i = 0; i < n_vectors - 1; i++) j += cumulated[i * LANES] <= rest[d];
@@ -323,16 +349,22 @@ TARGET INLINE int64_t NAME(rounds)(
                     k = NAME(again)(v, s, d, emptied, uniform[d]);
             }
             k = k < last_topic ? k : last_topic; /* rounding may lead past the last one */
-            NAME(count)(v, d, l->word, k, ones ? 1 : l->count);
-            NAME(set_topic)(l->z, topic_bytes, l->at, k);
-            if (++l->at < l->end) {
-                NAME(take)(v, s, d, exact);
-            } else if (NAME(start)(s, feed, d)) {
-                NAME(take)(v, s, d, exact);
-                if (!direct) NAME(share_row)(v, d);
-            } else {
-                emptied |= 1u << d;
+            NAME(count)(v, d, l->word, k, ones ? 1 : l->count, exact);
+            /* To the compiler a store of a byte may change anything: what is needed is read before it. */
+            const void *const words = l->words;
+            void *const z = l->z;
+            const int64_t at = l->at + 1;
+            if (at < l->end) {
+                const int32_t word = NAME(word_at)(words, word_bytes, at), old = NAME(topic_at)(z, topic_bytes, at);
+                l->at = at;
+                NAME(take)(v, s, d, word, old, exact);
+                NAME(set_topic)(z, topic_bytes, at - 1, k);
+                continue;
             }
+            NAME(set_topic)(z, topic_bytes, at - 1, k);
+            if (!exact) NAME(settle)(v, d);
+            if (NAME(start)(s, feed, d)) NAME(begin)(v, s, d, exact);
+            else emptied |= 1u << d;
         }
         for (int32_t d = active - 1; emptied; d--) { /* the last document moves into the place that got free */
             if (!(emptied >> d & 1)) continue;
@@ -345,8 +377,10 @@ TARGET INLINE int64_t NAME(rounds)(
             s->random[MOST + d] = s->random[MOST + last];
             memcpy(v.ndz + d * padded, v.ndz + last * padded, sizeof(float) * (size_t)padded);
             memcpy(v.share + d * padded, v.share + last * padded, sizeof(float) * (size_t)padded);
+            memcpy(v.settled + d * padded, v.settled + last * padded, sizeof(float) * (size_t)padded);
         }
     }
+    for (int32_t d = 0; d < s->active && !exact; d++) NAME(settle)(v, d);
     return sampled;
 }
 

@@ -238,7 +238,7 @@ class Chain:
             self.n_topics,
             self.streams[0].words.itemsize,
             self.z[0].itemsize,
-            _aligned((2 * self._width + 2, padded), np.float32),
+            _aligned((3 * self._width + 2, padded), np.float32),
             _aligned((self._width, padded), np.float32),
             np.zeros(len(nzw), np.uint32),
             _aligned((2, LANES), np.uint32),
