@@ -106,7 +106,7 @@ cdef extern from "sampler.h":
         const float *alpha
         const int32_t *counts
         float eta, v_eta
-        int32_t n_topics, n_vectors, most_units, word_bytes, topic_bytes
+        int32_t n_topics, n_vectors, most_units, word_bytes, topic_bytes, far
         uint64_t seed, sweep
         float *ndz
         float *share
@@ -132,6 +132,9 @@ cdef extern from "sampler.h":
     enum: LANES
     enum: MOST
     enum: REFRESH
+
+
+cdef int64_t CACHE = 1 << 20  # bytes; prefetching costs a tenth where the counts fit, and gains half where they do not
 
 
 def instructions():
@@ -185,6 +188,7 @@ cdef class Sampler:
         for i in range(counts.shape[0]):
             self.s.most_units = max(self.s.most_units, counts[i])
         self.s.word_bytes, self.s.topic_bytes = word_bytes, topic_bytes
+        self.s.far = 4 * nzw.shape[0] * nzw.shape[1] > CACHE
         self.s.ndz, self.s.share = &scratch[0, 0], &scratch[width, 0]
         self.s.settled = &scratch[2 * width, 0]
         self.s.reciprocal, self.s.again = &scratch[3 * width, 0], &scratch[3 * width + 1, 0]

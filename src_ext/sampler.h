@@ -30,6 +30,7 @@ typedef struct {
     float eta, v_eta;      /* eta, and V times it */
     int32_t n_topics, n_vectors, most_units; /* the largest of `counts` */
     int32_t word_bytes, topic_bytes; /* 2 or 4; 1 or 2 */
+    int32_t far;                     /* whether nzw is larger than a core's own cache, so that rows are worth asking for */
     uint64_t seed, sweep;
     /* scratch of the kernels; allocated by the caller */
     float *ndz;       /* (width, n_vectors * LANES), whole numbers */

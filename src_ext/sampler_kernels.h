@@ -132,6 +132,8 @@ TARGET INLINE void NAME(take)(const view_t v, sampler_t *s, int32_t d, int32_t w
         v.stamps[word] = s->serial << 4 | (uint32_t)d;
     }
     NAME(count)(v, d, word, k, -units, exact);
+    if (v.n_vectors > 4 && s->far)
+        for (int32_t j = 0; j < v.n_vectors; j++) __builtin_prefetch(v.nzw + word * v.padded + j * LANES, 1);
 }
 
 /* Bring the topics' totals up to date with what lane d has changed since it was last asked: lockstep counts them so. */
