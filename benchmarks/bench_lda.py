@@ -1,101 +1,437 @@
-"""Collapsed Gibbs LDA against its peers: tokens a second, and held-out perplexity by one function for all.
+"""GibbsLDA beside tomotopy, lda, gensim and scikit-learn: speed, time to a perplexity, luck of the seed, memory.
 
+    python benchmarks/bench_lda.py [--quick] [--only speed,time,others,luck,threads,transform,memory] [--plot out.svg]
     pytest benchmarks/bench_lda.py --benchmark-enable
 
-The corpus is planted (random phi, K = 20, V = 300, 300 tokens a document). Peers that are not installed are skipped:
-tomotopy (one worker), lda. ``extra_info`` holds the perplexity of document completion of each model, and the truth's.
+All from random starts, with the same fixed priors. Held-out perplexity is that of document completion, by one function
+for all models (`Corpus.perplexity`). Both sides of a comparison take turns and medians count. One thread each, bound to
+one CPU, but for the section on threads. Times are CPU seconds of training; reading the documents is not in them.
+Peers that are not installed are left out. ``--quick`` is for trying the benchmark.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
+import logging
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from _harness import Check, one_core, table, time_text
+from topic_corpora import Corpus, planted, visual_words
 
 from fastvbow import GibbsLDA
-from fastvbow.topics.stream import TokenStream
+from fastvbow.topics.chain import Chain
+from fastvbow.topics.inference import infer_theta
+from fastvbow.topics.split_merge import rounds_before
+from fastvbow.topics.training import Plan, Training
 
-K, V, N_DOCS, LENGTH, SWEEPS = 20, 300, 3000, 300, 50
+SWEEPS = 200  # of tomotopy, whose last perplexity is to be reached
+LOOKS = (10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 120, 150, 200)
+NEAR = 1.01  # of the truth's perplexity
+
+
+def installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def cpu() -> float:
+    """CPU seconds of this process, all threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def chain_of(corpus: Corpus, seed: int, algorithm: str = "lockstep", **options: Any) -> Chain:
+    alpha, ones = np.full(corpus.n_topics, corpus.alpha), np.ones(corpus.train.n_words)
+    return Chain.start([corpus.train], alpha, corpus.eta, ones, seed, None, 0.9, algorithm=algorithm, **options)
+
+
+class Tomotopy:
+    """Its model of a corpus, ready to sweep."""
+
+    def __init__(self, corpus: Corpus, seed: int, workers: int = 1) -> None:
+        import tomotopy
+
+        self.corpus, self.workers = corpus, workers
+        self.model = tomotopy.LDAModel(k=corpus.n_topics, alpha=corpus.alpha, eta=corpus.eta, seed=seed)
+        self.model.optim_interval = 0
+        names = [str(w) for w in range(corpus.train.n_words)]
+        for a, b in zip(corpus.train.offsets, corpus.train.offsets[1:], strict=False):
+            self.model.add_doc([names[w] for w in corpus.train.words[a:b]])
+        self.model.train(0)
+
+    def sweep(self, n: int = 1) -> None:
+        self.model.train(n, workers=self.workers)
+
+    def topic_word(self) -> np.ndarray:
+        phi = np.full((self.corpus.n_topics, self.corpus.train.n_words), 1e-12)
+        order = [int(word) for word in self.model.used_vocabs]
+        phi[:, order] = [self.model.get_topic_word_dist(k) for k in range(self.corpus.n_topics)]
+        return phi / phi.sum(axis=1, keepdims=True)
+
+
+def normalised(components: np.ndarray) -> np.ndarray:
+    return components / components.sum(axis=1, keepdims=True)
+
+
+# (corpus, least ratio of lockstep, least ratio of exact)
+def corpora(quick: bool) -> list[tuple[Callable[[], Corpus | None], float, float | None]]:
+    n = 300 if quick else 3000
+    return [
+        (lambda: planted(20, 300, n), 4.0, 1.7),
+        (visual_words, 3.5, 1.7),
+        (lambda: planted(100, 300, n), 3.5, None),
+        (lambda: planted(1000, 300, n), 4.0, None),
+        (lambda: planted(100, 10_000, 3 * n), 2.5, None),
+        (lambda: planted(1000, 10_000, 3 * n), 2.5, None),
+    ]
+
+
+def speed(quick: bool) -> list[Check]:
+    """Tokens a second, from the second sweep on."""
+    checks = []
+    for make, least, least_exact in corpora(quick):
+        corpus = make()
+        if corpus is None or not installed("tomotopy"):
+            continue
+        peer, seconds = Tomotopy(corpus, 0), {}
+        chains = {name: chain_of(corpus, 0, name) for name in ("lockstep", "exact")}
+        runs = {name: lambda i, chain=chain: chain.sweep(i) for name, chain in chains.items()}
+        runs["tomotopy"] = lambda i, peer=peer: peer.sweep()
+        for i in range(1, 4 if quick else 12):
+            for name, run in runs.items():
+                start = time.perf_counter()
+                run(i)
+                if i > 1:
+                    seconds.setdefault(name, []).append(time.perf_counter() - start)
+        medians = {name: float(np.median(spent)) for name, spent in seconds.items()}
+        rate = {name: corpus.train.n_tokens / spent / 1e6 for name, spent in medians.items()}
+        for name, goal in (("lockstep", least), ("exact", least_exact)):
+            ratio = medians["tomotopy"] / medians[name]
+            beside = f"tomotopy {rate['tomotopy']:.3g} M tokens/s"
+            target = f">= {goal:g}" if goal else ""
+            met = ratio >= goal if goal else None
+            what = f"a sweep, {name}, {corpus.name}"
+            checks.append(Check(what, medians[name], beside, ratio, f"{rate[name]:.3g} M tokens/s", target, met))
+    return checks
+
+
+def curve(corpus: Corpus, seed: int) -> list[tuple[float, float]]:
+    """CPU seconds and perplexity of the counts as they are, at `LOOKS`; split-merge moves are part of the time."""
+    chain = chain_of(corpus, seed)
+    training = Training(chain, Plan(SWEEPS, SWEEPS // 2, SWEEPS, rounds_before(SWEEPS // 2, 4)))
+    found, spent = [], 0.0
+    for sweep in LOOKS:
+        start = cpu()
+        training.run(sweep)
+        spent += cpu() - start
+        found.append((spent, corpus.perplexity(normalised(chain.word_topics().T + corpus.eta))))
+    return found
+
+
+def tomotopy_curve(corpus: Corpus, seed: int) -> list[tuple[float, float]]:
+    peer, found, spent, done = Tomotopy(corpus, seed), [], 0.0, 0
+    for sweep in LOOKS:
+        start = cpu()
+        peer.sweep(sweep - done)
+        spent, done = spent + cpu() - start, sweep
+        found.append((spent, corpus.perplexity(peer.topic_word())))
+    return found
+
+
+def time_to(curve: list[tuple[float, float]], perplexity: float) -> float:
+    """Seconds until a perplexity is reached, between two looks by a straight line; infinite if it never is."""
+    for (before, high), (after, low) in zip([(0.0, np.inf), *curve], curve, strict=False):
+        if low <= perplexity:
+            share = (high - perplexity) / (high - low) if np.isfinite(high) and high > low else 1.0
+            return before + share * (after - before)
+    return float("inf")
+
+
+def time_to_perplexity(quick: bool, plot: Path | None) -> list[Check]:
+    """CPU time to within .5 % of tomotopy's median perplexity after its last sweep; medians of 5 seeds."""
+    checks, curves = [], {}
+    for make, _, _ in corpora(quick)[: 2 if quick else None]:
+        corpus = make()
+        if corpus is None or not installed("tomotopy"):
+            continue
+        n_seeds = 2 if quick else 3 if corpus.n_topics == 1000 else 5
+        ours, theirs = [], []
+        for seed in range(n_seeds):
+            ours.append(curve(corpus, seed))
+            theirs.append(tomotopy_curve(corpus, seed))
+        curves[corpus.name] = ours, theirs
+        final, ours_final = (float(np.median([c[-1][1] for c in some])) for some in (theirs, ours))
+        mine, peer = (float(np.median([time_to(c, 1.005 * final) for c in some])) for some in (ours, theirs))
+        true = f" (truth {corpus.perplexity(corpus.truth + 1e-12):.5g})" if corpus.truth is not None else ""
+        quality = f"perplexity at the end {ours_final:.5g} / {final:.5g}{true}"
+        what, beside = f"to tomotopy's perplexity, {corpus.name}", f"tomotopy {time_text(peer)}"
+        checks.append(Check(what, mine, beside, peer / mine, quality, ">= 3", peer / mine >= 3))
+    if plot:
+        draw(curves, plot)
+    return checks
+
+
+def others(quick: bool) -> list[Check]:
+    """scikit-learn, lda and gensim at K = 20: our CPU time to the perplexity that they end with, beside theirs."""
+    logging.disable(logging.WARNING)
+    corpus = planted(20, 300, 300 if quick else 3000)
+    counts = np.zeros((corpus.train.n_docs, corpus.train.n_words), np.int64)
+    np.add.at(counts, (np.repeat(np.arange(len(counts)), np.diff(corpus.train.offsets)), corpus.train.words), 1)
+    priors = {"n_components": corpus.n_topics, "doc_topic_prior": corpus.alpha, "topic_word_prior": corpus.eta}
+
+    def sklearn_model(seed: int) -> np.ndarray:
+        from sklearn.decomposition import LatentDirichletAllocation
+
+        return LatentDirichletAllocation(**priors, max_iter=30, random_state=seed).fit(counts).components_
+
+    def lda_model(seed: int) -> np.ndarray:
+        import lda
+
+        options = {"n_iter": SWEEPS, "alpha": corpus.alpha, "eta": corpus.eta, "random_state": seed}
+        return lda.LDA(corpus.n_topics, **options, refresh=SWEEPS).fit(counts).topic_word_
+
+    def gensim_model(seed: int) -> np.ndarray:
+        from gensim.models import LdaModel
+
+        bags = [[(int(w), int(row[w])) for w in np.flatnonzero(row)] for row in counts]
+        names = {w: str(w) for w in range(counts.shape[1])}
+        options = {"alpha": [corpus.alpha] * corpus.n_topics, "eta": corpus.eta, "passes": 10, "random_state": seed}
+        return LdaModel(bags, corpus.n_topics, names, **options).get_topics()
+
+    peers = {"sklearn": (sklearn_model, 50.0), "lda": (lda_model, 10.0), "gensim": (gensim_model, None)}
+    checks, curves = [], [curve(corpus, seed) for seed in range(2 if quick else 5)]
+    for name, (make, goal) in peers.items():
+        if not installed(name):
+            continue
+        found = []
+        for seed in range(2 if quick else 3):
+            start = cpu()
+            components = make(seed)
+            found.append((cpu() - start, corpus.perplexity(normalised(components))))
+        spent, value = (float(x) for x in np.median(found, axis=0))
+        mine = float(np.median([time_to(c, value) for c in curves]))
+        what, target = f"to the perplexity of {name}, {corpus.name}", f">= {goal:g}" if goal else ""
+        met = spent / mine >= goal if goal else None
+        checks.append(Check(what, mine, f"{name} {time_text(spent)}", spent / mine, f"{value:.5g}", target, met))
+    return checks
+
+
+def luck(quick: bool) -> list[Check]:
+    """How many seeds, of corpus and chain, end within 1 % of the truth's perplexity, and in what time."""
+    n_seeds, found = 3 if quick else 10, {}
+    for seed in range(n_seeds):
+        corpus = planted(20, 300, 300 if quick else 3000, seed=seed)
+        limit = NEAR * corpus.perplexity(corpus.truth + 1e-12)
+        priors = {"doc_topic_prior": corpus.alpha, "topic_word_prior": corpus.eta, "random_state": seed}
+
+        def fitted(priors: dict[str, Any] = priors, corpus: Corpus = corpus, **options: Any) -> np.ndarray:
+            return GibbsLDA(corpus.n_topics, **priors, **options).fit(corpus.train).topic_word_
+
+        runs: dict[str, Callable[[], np.ndarray]] = {
+            "GibbsLDA": fitted,
+            "GibbsLDA without split-merge": lambda fitted=fitted: fitted(split_merge=0),
+        }
+        if installed("tomotopy"):
+            peer = Tomotopy(corpus, seed)
+            runs["tomotopy"] = lambda peer=peer: (peer.sweep(SWEEPS), peer.topic_word())[1]
+        for name, run in runs.items():
+            start = cpu()
+            topic_word = run()
+            spent = cpu() - start
+            found.setdefault(name, []).append((spent, corpus.perplexity(topic_word) / limit * NEAR))
+    checks, base = [], np.median([spent for spent, _ in found["GibbsLDA"]])
+    for name, results in found.items():
+        spent, excess = np.median([s for s, _ in results]), np.array([e for _, e in results])
+        near = int(np.sum(excess <= NEAR))
+        quality = f"{near} of {n_seeds} within 1 % of the truth; median {np.median(excess) - 1:+.2%}, worst " + (
+            f"{excess.max() - 1:+.2%}"
+        )
+        ours = name == "GibbsLDA"
+        target, met = (">= 9 of 10", near >= 0.9 * n_seeds) if ours else ("", None)
+        beside = f"{name} {time_text(float(spent))}"
+        checks.append(Check("200 sweeps, K = 20", float(base), beside, float(spent / base), quality, target, met))
+    return checks
+
+
+def threads(quick: bool) -> list[Check]:
+    """Two threads, two walks, beside one thread; and what two walks cost in quality."""
+    corpus = planted(20, 300, 1000 if quick else 20_000)
+    chains = {n: chain_of(corpus, 0, n_walks=2, n_threads=n) for n in (1, 2)}
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for i in range(1, 6 if quick else 30):
+        for n, chain in chains.items():
+            start = time.perf_counter()
+            chain.sweep(i)
+            seconds[n].append(time.perf_counter() - start)
+    if not np.array_equal(chains[1].z[0], chains[2].z[0]):
+        raise SystemExit("threads change the result")
+    one, two = (float(np.median(seconds[n])) for n in (1, 2))
+    small = planted(20, 300, 300 if quick else 3000)
+    ends = {
+        walks: [
+            small.perplexity(
+                GibbsLDA(20, doc_topic_prior=small.alpha, n_walks=walks, random_state=s).fit(small.train).topic_word_
+            )
+            for s in range(2 if quick else 5)
+        ]
+        for walks in (1, 2)
+    }
+    quality = f"the same bytes; perplexity with 2 walks {np.median(ends[2]):.5g}, 1 walk {np.median(ends[1]):.5g}"
+    met = one / two >= 1.85
+    return [Check("a sweep, two threads", two, f"one thread {time_text(one)}", one / two, quality, ">= 1.85", met)]
+
+
+def transform(quick: bool) -> list[Check]:
+    """Topics of new documents under tomotopy's own topics: time a document, and what they foretell."""
+    if not installed("tomotopy"):
+        return []
+    corpus = planted(20, 300, 300 if quick else 3000)
+    peer = Tomotopy(corpus, 0)
+    peer.sweep(20 if quick else 100)
+    phi = np.ascontiguousarray(peer.topic_word().T)
+    observed, words, documents = corpus.held_out.halves()
+    texts = [
+        [str(w) for w in observed.words[a:b]] for a, b in zip(observed.offsets, observed.offsets[1:], strict=False)
+    ]
+    alpha, ones = np.full(corpus.n_topics, corpus.alpha), np.ones(corpus.train.n_words)
+    seconds: dict[str, list[float]] = {"ours": [], "tomotopy": []}
+    for _ in range(3):
+        start = time.perf_counter()
+        theta = infer_theta([observed], phi, alpha, ones, 100, 1)
+        seconds["ours"].append(time.perf_counter() - start)
+        docs = [peer.model.make_doc(text) for text in texts]
+        start = time.perf_counter()
+        found, _ = peer.model.infer(docs, workers=1)
+        seconds["tomotopy"].append(time.perf_counter() - start)
+
+    def foretold(theta: np.ndarray) -> float:
+        return float(np.exp(-np.mean(np.log(np.einsum("ik,ik->i", theta[documents], phi[words])))))
+
+    mine, theirs = (float(np.median(s)) / observed.n_docs for s in seconds.values())
+    quality = f"perplexity {foretold(theta):.5g} / {foretold(np.array(found)):.5g}"
+    what, beside = "topics of a new document", f"tomotopy infer {1e3 * theirs:.3g} ms"
+    return [Check(what, mine, beside, theirs / mine, quality, ">= 5", theirs / mine >= 5)]
+
+
+MEMORY = """
+import sys, resource, time
+import numpy as np
+from fastvbow import GibbsLDA
+from fastvbow.topics import TokenStream
+path, n_docs, length = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+def private():
+    return int(next(l for l in open("/proc/self/status") if l.startswith("RssAnon")).split()[1]) * 1024
+words = np.load(path, mmap_mode="r")
+stream = TokenStream(words, np.arange(n_docs + 1, dtype=np.int64) * length, 300)
+GibbsLDA(20, max_iter=2).fit(stream.part(0, 10))
+before, seen, start = private(), [], time.perf_counter()
+model = GibbsLDA(20, max_iter=3, burn_in=1, random_state=0)
+model.fit(stream, callback=lambda *_: seen.append(private()))
+print(max(seen) - before, time.perf_counter() - start)
+"""
+
+
+def memory(quick: bool) -> list[Check]:
+    """Private memory beside the words, a map on disk, and the time of 3 sweeps of 10^8 tokens."""
+    n_docs, length = (2000 if quick else 333_334), 300
+    path = Path("/tmp") / f"fastvbow-words-{n_docs}.npy"
+    rng = np.random.default_rng(0)
+    np.save(path, rng.integers(0, 300, n_docs * length, dtype=np.uint16))
+    try:
+        command = [sys.executable, "-c", MEMORY, str(path), str(n_docs), str(length)]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    finally:
+        path.unlink()
+    a_token, spent = float(out[0]) / (n_docs * length), float(out[1])
+    quality = f"{a_token:.2f} bytes a token beside the words on disk"
+    what = f"3 sweeps of {n_docs * length:,} tokens"
+    return [Check(what, spent, "-", float("nan"), quality, "<= 4 bytes", a_token <= 4)]
+
+
+def draw(curves: dict[str, Any], path: Path) -> None:
+    """Perplexity against CPU seconds, a panel for each corpus, a line for each seed."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.2 * rows), squeeze=False)
+    for axis in axes.flat[len(curves) :]:
+        axis.remove()
+    for axis, (name, (ours, theirs)) in zip(axes.flat, curves.items(), strict=False):
+        for lines, color, label in ((theirs, "#c2543a", "tomotopy"), (ours, "#1f6f78", "fastvbow")):
+            for i, line in enumerate(lines):
+                axis.plot(*zip(*line, strict=True), color=color, lw=1.3, alpha=0.8, label=label if i == 0 else None)
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("CPU seconds", fontsize=8)
+        axis.set_ylabel("held-out perplexity", fontsize=8)
+        axis.tick_params(labelsize=7, which="both")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+SECTIONS: dict[str, Callable[..., list[Check]]] = {
+    "speed": speed,
+    "time": time_to_perplexity,
+    "others": others,
+    "luck": luck,
+    "threads": threads,
+    "transform": transform,
+    "memory": memory,
+}
+
+
+def main() -> None:
+    """Print the tables of all sections, or of those asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes: to try the benchmark, not to measure")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas")
+    parser.add_argument("--plot", type=Path, help="write the curves of section time to this file")
+    args = parser.parse_args()
+    all_checks = []
+    for name in args.only.split(","):
+        with nullcontext() if name == "threads" else one_core():
+            extra = (args.plot,) if name == "time" else ()
+            checks = SECTIONS[name](args.quick, *extra)
+        all_checks += checks
+        print(f"\n{name}\n", *table(checks), sep="\n", flush=True)
+    met = [c.met for c in all_checks if c.met is not None]
+    print(f"\n{sum(met)} of {len(met)} targets met")
 
 
 @pytest.fixture(scope="module")
-def corpus():
-    """Planted documents: (train words (n, LENGTH), held-out words, phi)."""
-    rng = np.random.default_rng(0)
-    phi = rng.dirichlet(np.full(V, 0.05), K)
-    theta = rng.dirichlet(np.full(K, 0.1), N_DOCS + 500)
-    words = np.array([rng.choice(V, LENGTH, p=mixture @ phi) for mixture in theta], dtype=np.uint16)
-    return words[:N_DOCS], words[N_DOCS:], phi
+def corpus(request):
+    return planted(20, 300, 3000 if request.config.getoption("benchmark_enable") else 100)
 
 
-def stream(words):
-    """The documents as tokens."""
-    return TokenStream(words.ravel().copy(), np.arange(len(words) + 1, dtype=np.int64) * words.shape[1], V)
+@pytest.mark.benchmark(group="lda-sweep")
+@pytest.mark.parametrize("algorithm", ["lockstep", "exact"])
+def test_sweep(benchmark, corpus, algorithm):
+    chain, numbers = chain_of(corpus, 0, algorithm), iter(range(1, 10**9))
+    benchmark.pedantic(lambda: chain.sweep(next(numbers)), rounds=20, warmup_rounds=2)
+    benchmark.extra_info["tokens"] = corpus.train.n_tokens
 
 
-def perplexity(phi, held_out):
-    """Document completion under any model's phi: theta by EM on the first half, exp of the mean -log p on the
-    second."""
-    half = held_out.shape[1] // 2
-    total = 0.0
-    for words in held_out:
-        seen = phi[:, words[:half]]
-        theta = np.full(len(phi), 1 / len(phi))
-        for _ in range(100):
-            share = theta[:, None] * seen
-            theta = (share / share.sum(axis=0)).sum(axis=1) + 0.1
-            theta /= theta.sum()
-        total += np.log(theta @ phi[:, words[half:]]).sum()
-    return float(np.exp(-total / (len(held_out) * half)))
+@pytest.mark.benchmark(group="lda-sweep")
+def test_sweep_of_tomotopy(benchmark, corpus):
+    pytest.importorskip("tomotopy")
+    benchmark.pedantic(Tomotopy(corpus, 0).sweep, rounds=20, warmup_rounds=2)
 
 
-def record(benchmark, phi, corpus):
-    """Note quality and speed beside the time."""
-    _, held_out, truth = corpus
-    benchmark.extra_info["perplexity"] = round(perplexity(phi, held_out), 3)
-    benchmark.extra_info["perplexity of the truth"] = round(perplexity(truth, held_out), 3)
-    if benchmark.stats is not None:
-        rate = N_DOCS * LENGTH * SWEEPS / benchmark.stats.stats.median
-        benchmark.extra_info["million tokens a second"] = round(rate / 1e6, 2)
-
-
-@pytest.mark.benchmark(group="lda-train")
-def test_fastvbow(benchmark, corpus):
-    tokens = stream(corpus[0])
-    fit = GibbsLDA(K, doc_topic_prior=0.1, topic_word_prior=0.05, max_iter=SWEEPS, thin=SWEEPS // 2, random_state=0).fit
-    model = benchmark.pedantic(fit, (tokens,), rounds=3, warmup_rounds=1)
-    record(benchmark, model.topic_word_, corpus)
-
-
-@pytest.mark.benchmark(group="lda-train")
-def test_tomotopy(benchmark, corpus):
-    tomotopy = pytest.importorskip("tomotopy")
-
-    def build():
-        model = tomotopy.LDAModel(k=K, alpha=0.1, eta=0.05, seed=0)
-        model.optim_interval = 0
-        for words in corpus[0]:
-            model.add_doc([str(w) for w in words])
-        model.train(0)
-        return (model,), {}
-
-    def train(model):
-        model.train(SWEEPS, workers=1)
-        return model
-
-    model = benchmark.pedantic(train, setup=build, rounds=3)
-    order = [int(word) for word in model.used_vocabs]
-    phi = np.full((K, V), 1e-12)
-    phi[:, order] = [model.get_topic_word_dist(k) for k in range(K)]
-    record(benchmark, phi / phi.sum(axis=1, keepdims=True), corpus)
-
-
-@pytest.mark.benchmark(group="lda-train")
-def test_lda(benchmark, corpus):
-    lda = pytest.importorskip("lda")
-    counts = np.array([np.bincount(words, minlength=V) for words in corpus[0]])
-
-    def train():
-        return lda.LDA(K, n_iter=SWEEPS, alpha=0.1, eta=0.05, random_state=0, refresh=SWEEPS).fit(counts)
-
-    model = benchmark.pedantic(train, rounds=1)
-    record(benchmark, model.topic_word_, corpus)
+if __name__ == "__main__":
+    main()

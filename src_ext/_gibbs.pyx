@@ -117,7 +117,7 @@ cdef extern from "sampler.h":
         uint32_t *stamps
         void *random
         int32_t width, active, rounds
-        uint32_t serial, shared
+        uint32_t serial, shared, waiting
         float epsilon
     ctypedef struct feed_t:
         const void *words

@@ -43,7 +43,8 @@ typedef struct {
     uint32_t *random; /* (2, MOST): both halves of the documents' keys, the first moved on with every token */
     /* documents that are being sampled */
     int32_t width;  /* how many at a time, 1 to MOST */
-    int32_t active; /* how many there are */
+    int32_t active; /* how many there are, with those that wait */
+    uint32_t waiting; /* lanes that are done and wait for a document, a bit each */
     int32_t rounds; /* since `reciprocal` was made; the caller sets it to REFRESH before a sweep */
     uint32_t serial; /* of the round, modulo 2^28 */
     uint32_t shared; /* lanes whose word is that of another lane, a bit each */

@@ -154,10 +154,10 @@ TARGET INLINE void NAME(begin)(const view_t v, sampler_t *s, int32_t d, const in
 }
 
 /* Put the tokens that are out for lanes other than d back to where they were, or take them out again. */
-TARGET INLINE void NAME(others)(const view_t v, const sampler_t *s, int32_t d, uint32_t emptied, int32_t sign) {
+TARGET INLINE void NAME(others)(const view_t v, const sampler_t *s, int32_t d, int32_t sign) {
     for (int32_t e = 0; e < s->active; e++) {
         const lane_t *l = &s->lanes[e];
-        if (e == d || emptied >> e & 1) continue;
+        if (e == d || s->waiting >> e & 1) continue;
         v.nzw[l->word * v.padded + l->topic] += sign * l->count;
         v.nz[l->topic] += sign * l->count;
     }
@@ -165,9 +165,9 @@ TARGET INLINE void NAME(others)(const view_t v, const sampler_t *s, int32_t d, u
 
 /* The topic that the sequential chain draws for the token of lane d. */
 TARGET static __attribute__((noinline)) int32_t NAME(again)(
-    const view_t v, const sampler_t *s, int32_t d, uint32_t emptied, float uniform) {
+    const view_t v, const sampler_t *s, int32_t d, float uniform) {
     const lane_t *l = &s->lanes[d];
-    NAME(others)(v, s, d, emptied, 1); /* lanes before d have drawn, and have their next token out */
+    NAME(others)(v, s, d, 1); /* lanes before d have drawn, and have their next token out */
     const int32_t *n = v.nzw + l->word * v.padded;
     const float *ndz = v.ndz + d * v.padded;
     float lanes[LANES] = {0}, total = 0;
@@ -178,7 +178,7 @@ TARGET static __attribute__((noinline)) int32_t NAME(again)(
             s->again[k] = lanes[i];
         }
     }
-    NAME(others)(v, s, d, emptied, -1);
+    NAME(others)(v, s, d, -1);
     for (int i = 0; i < LANES; i++) total += lanes[i];
     float left = uniform * total;
     int i = 0;
@@ -232,6 +232,23 @@ TARGET INLINE void NAME(transpose)(vf rows[LANES][PARTS]) {
 #endif
 }
 
+/* No document is left for the lanes that wait: the last document moves into the place of each. */
+TARGET INLINE void NAME(close_up)(const view_t v, sampler_t *s) {
+    for (int32_t d = s->active - 1; s->waiting; d--) {
+        if (!(s->waiting >> d & 1)) continue;
+        s->waiting ^= 1u << d;
+        const int32_t last = --s->active;
+        if (d == last) continue;
+        s->lanes[d] = s->lanes[last];
+        s->shared = (s->shared & ~(1u << d)) | (s->shared >> last & 1) << d;
+        s->random[d] = s->random[last];
+        s->random[MOST + d] = s->random[MOST + last];
+        float *const rows[] = {v.ndz, v.share, v.settled};
+        for (int i = 0; i < 3; i++)
+            memcpy(rows[i] + d * v.padded, rows[i] + last * v.padded, sizeof(float) * (size_t)v.padded);
+    }
+}
+
 TARGET INLINE int64_t NAME(rounds)(
     sampler_t *s, feed_t *feed, int drain, int64_t budget, const int exact, const int32_t n_vectors,
     const int32_t word_bytes, const int32_t topic_bytes, const int32_t ones) {
@@ -249,12 +266,20 @@ TARGET INLINE int64_t NAME(rounds)(
     float *const sums = s->cumulated;
     int64_t sampled = 0;
     while (sampled < budget) {
-        while (s->active < s->width && NAME(start)(s, feed, s->active)) {
+        for (int32_t d = 0; d < s->active && s->waiting; d++) {
+            if (!(s->waiting >> d & 1)) continue;
+            if (!NAME(start)(s, feed, d)) break;
+            NAME(begin)(v, s, d, exact);
+            s->waiting ^= 1u << d;
+        }
+        while (!s->waiting && s->active < s->width && NAME(start)(s, feed, s->active)) {
             NAME(begin)(v, s, s->active, exact);
             s->active++;
         }
+        if ((s->waiting || s->active < s->width) && !drain) break;
+        NAME(close_up)(v, s);
         const int32_t active = s->active;
-        if (active == 0 || (active < s->width && !drain)) break;
+        if (active == 0) break;
         if (!exact && s->rounds == REFRESH)
             for (int32_t d = 0; d < active; d++) NAME(settle)(v, d);
         if (exact || s->rounds == REFRESH) NAME(reciprocals)(v, s->v_eta);
@@ -328,7 +353,6 @@ TARGET INLINE int64_t NAME(rounds)(
             }
         }
         sampled += active;
-        uint32_t emptied = 0;
         for (int32_t d = 0; d < active; d++) {
             lane_t *const l = &lanes[d];
             const float *cumulated = sums + d * padded + found[d];
@@ -348,7 +372,7 @@ TARGET INLINE int64_t NAME(rounds)(
                 const float lower = base[d] + (j ? cumulated[(j - 1) * LANES] : 0.0f), upper = base[d] + cumulated[j * LANES];
                 /* upper (1 - epsilon) > left, for it would be divided else */
                 if (!(lower <= left - slack && upper - s->epsilon * upper > left) || shared >> d & 1)
-                    k = NAME(again)(v, s, d, emptied, uniform[d]);
+                    k = NAME(again)(v, s, d, uniform[d]);
             }
             k = k < last_topic ? k : last_topic; /* rounding may lead past the last one */
             NAME(count)(v, d, l->word, k, ones ? 1 : l->count, exact);
@@ -366,23 +390,11 @@ TARGET INLINE int64_t NAME(rounds)(
             NAME(set_topic)(z, topic_bytes, at - 1, k);
             if (!exact) NAME(settle)(v, d);
             if (NAME(start)(s, feed, d)) NAME(begin)(v, s, d, exact);
-            else emptied |= 1u << d;
-        }
-        for (int32_t d = active - 1; emptied; d--) { /* the last document moves into the place that got free */
-            if (!(emptied >> d & 1)) continue;
-            emptied ^= 1u << d;
-            const int32_t last = --s->active;
-            if (d == last) continue;
-            lanes[d] = lanes[last];
-            s->shared = (s->shared & ~(1u << d)) | (s->shared >> last & 1) << d;
-            s->random[d] = s->random[last];
-            s->random[MOST + d] = s->random[MOST + last];
-            memcpy(v.ndz + d * padded, v.ndz + last * padded, sizeof(float) * (size_t)padded);
-            memcpy(v.share + d * padded, v.share + last * padded, sizeof(float) * (size_t)padded);
-            memcpy(v.settled + d * padded, v.settled + last * padded, sizeof(float) * (size_t)padded);
+            else s->waiting |= 1u << d;
         }
     }
-    for (int32_t d = 0; d < s->active && !exact; d++) NAME(settle)(v, d);
+    for (int32_t d = 0; d < s->active && !exact; d++)
+        if (!(s->waiting >> d & 1)) NAME(settle)(v, d);
     return sampled;
 }
 

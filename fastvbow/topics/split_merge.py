@@ -2,9 +2,14 @@
 
 A random start typically ends with two true topics merged in one and another one split in two, and no move of single
 tokens leaves that state. A round proposes a split of every topic, found by a chain of two topics on its tokens alone,
-and a merge of every pair; the merge and the split that together raise the joint log p(w, z) most are done, then the
-next among topics not yet touched. The number of topics stays as it is. These are uphill steps (Jain & Neal 2004
-propose the same moves as Metropolis-Hastings), so they belong into burn-in.
+and a merge of every pair; the merge and the split that together gain most are done, then the next among topics not yet
+touched. The number of topics stays as it is.
+
+What counts is not log p(w, z) alone: a state with two topics that many tokens may change between stands for many
+assignments, a merged one for one. So a split gains, and a merge loses, the entropy of its tokens' choice between both.
+In the Metropolis-Hastings ratio of these moves (Jain & Neal 2004) it stands as the probability of proposing the very
+assignment; here its expectation does, and moves are made where the ratio is above one, so they belong into burn-in.
+Without the entropy, topics of real visual words, which overlap, are merged to no good (perplexity .5 % worse).
 
 On planted corpora (K = 20, V = 300, 3000 documents of 300 tokens) four rounds lead 10 of 10 seeds to within .2 % of the
 truth's perplexity, a random start alone 2 of 8 and tomotopy 2 of 10; K-Means of the documents, anchor words, NMF,
@@ -14,11 +19,12 @@ annealing, more topics merged down, and the best of several chains each did wors
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
+from scipy.special import gammaln, xlogy
 
 from fastvbow.executors import make_executor, run_tasks
 from fastvbow.topics.chain import Chain
@@ -39,7 +45,7 @@ DOCUMENTS = 20_000
 class Split(NamedTuple):
     """A topic in two."""
 
-    gain: float  # of log p(w, z)
+    gain: float  # of log p(w, z), and the entropy of the choice
     second: list[NDArray[np.int64]]  # tokens of the second half, by partition
 
 
@@ -65,8 +71,9 @@ def exchange_topics(chain: Chain, number: int) -> int:
         Of the sweep before; seeds the chains of two topics.
     """
     splits = list(_splits(chain, number))
-    merges = _merge_gains(chain)
+    merges, sample = _merge_gains(chain), _Sample.of(chain)
     merges[np.tril_indices(chain.n_topics)] = -np.inf
+    _subtract_entropies(merges, sample, max(split.gain for split in splits))
     free, n_done = np.ones(chain.n_topics, bool), 0
     while free.sum() >= 3:
         best, move = 0.0, (0, 0, 0)
@@ -115,7 +122,72 @@ def _split(chain: Chain, t: int, seed: int) -> Split:
     totals, v_eta = two.nz[:2] * two.unit, chain.eta * len(chain.nzw)
     gain = _bonus(two.word_topics(), chain.eta) - (_rise(totals, v_eta).sum() - _rise(totals.sum(), v_eta))
     gain += sum(_bonus(ndz, chain.alpha[t]) for _, ndz in two.document_topics())
+    gain += _Sample.of(two).entropy(0, 1)
     return Split(float(gain), [here[z == 1] for here, z in zip(tokens, two.z, strict=True)])
+
+
+@dataclass
+class _Sample:
+    """The tokens of some documents, evenly spaced, and all counts.
+
+    Attributes
+    ----------
+    documents, words, z : ndarray of shape (n,)
+        Of every token: its document's row in `ndz`, its word, its topic.
+    ndz : ndarray of shape (n_docs, K), float64
+    nzw : ndarray of shape (V, K), float64
+    scale : float
+        Documents that each of these stands for.
+    """
+
+    chain: Chain
+    documents: NDArray[np.int64]
+    words: NDArray[Any]
+    z: NDArray[Any]
+    ndz: NDArray[np.float64]
+    nzw: NDArray[np.float64]
+    scale: float
+
+    @classmethod
+    def of(cls, chain: Chain) -> _Sample:
+        n_docs = sum(stream.n_docs for stream in chain.streams)
+        step = max(1, -(-n_docs // DOCUMENTS))
+        documents, words, topics, n_seen, first = [], [], [], 0, 0
+        for stream, z in zip(chain.streams, chain.z, strict=True):
+            chosen = np.arange(-first % step, stream.n_docs, step)
+            lengths = np.diff(stream.offsets)[chosen]
+            starts = np.repeat(
+                stream.offsets[chosen] - np.concatenate([[0], np.cumsum(lengths)[:-1]])[: len(chosen)], lengths
+            )
+            tokens = starts + np.arange(len(starts))
+            documents.append(n_seen + np.repeat(np.arange(len(chosen)), lengths))
+            words.append(stream.words[tokens])
+            topics.append(z[tokens])
+            n_seen, first = n_seen + len(chosen), first + stream.n_docs
+        d, w, k = (np.concatenate(part) for part in (documents, words, topics))
+        cells = np.bincount(d * chain.n_topics + k, chain.weights[w], minlength=n_seen * chain.n_topics)
+        ndz: NDArray[np.float64] = cells.astype(np.float64).reshape(n_seen, chain.n_topics)
+        return cls(chain, d, w, k, ndz, chain.word_topics(), n_docs / max(1, n_seen))
+
+    def entropy(self, a: int, b: int) -> float:
+        """Of the choice between topics a and b that their tokens have, given all others (in nats)."""
+        chain = self.chain
+        here = np.flatnonzero((self.z == a) | (self.z == b))
+        d, w, first = self.documents[here], self.words[here], self.z[here] == a
+        own, eta, v_eta = chain.weights[w], chain.eta, chain.eta * len(self.nzw)
+        p = []
+        for k, mine in ((a, first), (b, ~first)):
+            less = own * mine
+            total = chain.nz[k] * chain.unit - less + v_eta
+            p.append((self.ndz[d, k] - less + chain.alpha[k]) * (self.nzw[w, k] - less + eta) / total)
+        share = p[0] / (p[0] + p[1])
+        return float(-np.sum(xlogy(share, share) + xlogy(1 - share, 1 - share))) * self.scale
+
+
+def _subtract_entropies(merges: NDArray[np.float64], sample: _Sample, best_split: float) -> None:
+    """Take the entropies off the gains of merging, of those pairs that may gain something with the best split."""
+    for a, b in zip(*np.nonzero(merges + best_split > 0), strict=True):
+        merges[a, b] -= sample.entropy(int(a), int(b))
 
 
 def _merge_gains(chain: Chain) -> NDArray[np.float64]:

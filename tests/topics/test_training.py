@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -352,3 +354,20 @@ def test_weights_are_counted_in_units(planted):
 def test_bad_parameters_are_refused(parameters, message):
     with pytest.raises(ValueError, match=message):
         GibbsLDA(2, max_iter=2, **parameters).fit(np.ones((3, 3), int))
+
+
+@pytest.mark.parametrize("algorithm", chains.ALGORITHMS)
+def test_cuts_through_documents_of_any_length_change_no_byte(algorithm):
+    rng = np.random.default_rng(4)
+    for trial in range(20):
+        lengths = rng.integers(0, 12, 40) * rng.integers(0, 2, 40)
+        words, offsets = rng.integers(0, 9, lengths.sum()).astype(np.uint16), np.concatenate([[0], np.cumsum(lengths)])
+        whole = TokenStream(words, offsets, 9)
+        edges = [0, *np.sort(rng.integers(0, 41, 6)), 40]
+        found = []
+        for streams in ([whole], [whole.part(a, b) for a, b in itertools.pairwise(edges)]):
+            chain = Chain.start(streams, np.full(3, 0.2), 0.1, np.ones(9), trial, None, 0.9, algorithm=algorithm)
+            for number in range(1, 5):
+                chain.sweep(number)
+            found.append(np.concatenate(chain.z))
+        np.testing.assert_array_equal(*found)
