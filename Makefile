@@ -15,7 +15,7 @@ export IMAGES PROJECT
 
 # setuptools warns of every editable installation; nobody who runs make needs to know
 INSTALL := PYTHONWARNINGS=ignore $(VENV)/bin/pip install -q -e
-BUILD_FILES := pyproject.toml setup.py $(wildcard src_ext/*.pyx)
+BUILD_FILES := pyproject.toml setup.py $(wildcard src_ext/*.pyx src_ext/sampler*)
 
 .PHONY: demo test lint wheel clean
 
@@ -64,4 +64,4 @@ $(VENV)/.linted-$(EXTRA): $(VENV)/.tested-$(EXTRA)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info src_ext/*.c fastvbow/topics/_gibbs*.so
+	rm -rf $(VENV) build dist *.egg-info src_ext/_gibbs.c fastvbow/topics/_gibbs*.so

@@ -4,10 +4,17 @@ The kernels take typed memoryviews, so they need neither NumPy's headers nor its
 the build machine alone (no ``-march=native``): a wheel built here runs on any CPU of the same family, and chooses the
 samplers for its instructions when it runs. Multiply and add stay two roundings (``-ffp-contract=off``), so that every
 compiler and CPU samples the same topics.
+
+With FASTVBOW_DEBUG=1 in the environment the kernels check bounds and counts, and undefined behaviour ends the process.
 """
+
+import os
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+
+DEBUG = os.environ.get("FASTVBOW_DEBUG") == "1"
+SANITIZE = ["-fsanitize=undefined", "-fno-sanitize-recover=all"] if DEBUG else []
 
 setup(
     ext_modules=cythonize(
@@ -17,9 +24,18 @@ setup(
                 ["src_ext/_gibbs.pyx", "src_ext/sampler.c"],
                 depends=["src_ext/sampler.h", "src_ext/sampler_kernels.h"],
                 include_dirs=["src_ext"],
-                extra_compile_args=["-O3", "-ffp-contract=off"],
+                define_macros=[("FASTVBOW_DEBUG", "1")] if DEBUG else [],
+                extra_compile_args=["-O1" if DEBUG else "-O3", "-ffp-contract=off", *SANITIZE],
+                extra_link_args=SANITIZE,
             )
         ],
-        compiler_directives={"language_level": 3},
+        build_dir="build/cython-debug" if DEBUG else None,
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": DEBUG,
+        },
     )
 )

@@ -1,4 +1,3 @@
-# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Kernels of collapsed Gibbs sampling for latent Dirichlet allocation, and of inference under frozen topics.
 
 Paper symbols (Griffiths & Steyvers 2004, eq. 5): nzw[w, k] tokens of word w in topic k, nz[k] = sum_w nzw[w, k],
@@ -106,7 +105,7 @@ cdef extern from "sampler.h":
         const float *alpha
         const int32_t *counts
         float eta, v_eta
-        int32_t n_topics, n_vectors, most_units, word_bytes, topic_bytes, far
+        int32_t n_topics, n_vectors, n_words, most_units, word_bytes, topic_bytes, far
         uint64_t seed, sweep
         float *ndz
         float *share
@@ -132,6 +131,9 @@ cdef extern from "sampler.h":
     enum: LANES
     enum: MOST
     enum: REFRESH
+    enum: CHECKED
+
+DEBUG = bool(CHECKED)  # built with FASTVBOW_DEBUG=1
 
 
 cdef int64_t CACHE = 1 << 20  # bytes; prefetching costs a tenth where the counts fit, and gains half where they do not
@@ -184,7 +186,7 @@ cdef class Sampler:
         self.s.nzw, self.s.nz, self.s.alpha, self.s.counts = &nzw[0, 0], &nz[0], &alpha[0], &counts[0]
         self.s.eta, self.s.v_eta = eta, eta * nzw.shape[0]
         self.s.n_topics, self.s.n_vectors, self.s.width = n_topics, nz.shape[0] // LANES, width
-        self.s.most_units = 0
+        self.s.n_words, self.s.most_units = nzw.shape[0], 0
         for i in range(counts.shape[0]):
             self.s.most_units = max(self.s.most_units, counts[i])
         self.s.word_bytes, self.s.topic_bytes = word_bytes, topic_bytes

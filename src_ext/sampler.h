@@ -14,6 +14,12 @@
 
 enum { LANES = 16, MOST = 16, REFRESH = 32 }; /* topics in a vector; documents at a time; rounds */
 
+#ifdef FASTVBOW_DEBUG
+enum { CHECKED = 1 };
+#else
+enum { CHECKED = 0 };
+#endif
+
 typedef struct {
     const void *words; /* uint16 or uint32 tokens of the document's partition */
     void *z;           /* uint8 or uint16 topics of the same tokens */
@@ -28,7 +34,7 @@ typedef struct {
     const float *alpha;    /* (n_vectors * LANES,), zeros behind K */
     const int32_t *counts; /* (V,) units that one token of each word counts for */
     float eta, v_eta;      /* eta, and V times it */
-    int32_t n_topics, n_vectors, most_units; /* the largest of `counts` */
+    int32_t n_topics, n_vectors, n_words, most_units; /* the last: the largest of `counts` */
     int32_t word_bytes, topic_bytes; /* 2 or 4; 1 or 2 */
     int32_t far;                     /* whether nzw is larger than a core's own cache, so that rows are worth asking for */
     uint64_t seed, sweep;

@@ -27,7 +27,7 @@ typedef struct {
     float *restrict settled;
     float *restrict reciprocal;
     uint32_t *restrict stamps;
-    int64_t padded;
+    int64_t padded, n_words;
     int32_t n_vectors, word_bytes, topic_bytes, direct, ones;
 } NAME(view_t);
 #define view_t NAME(view_t)
@@ -112,9 +112,12 @@ TARGET INLINE void NAME(transpose4)(f4 *restrict r) {
  */
 TARGET INLINE void NAME(count)(const view_t v, int32_t d, int64_t word, int64_t k, int32_t units, const int exact) {
     const int64_t at = d * v.padded + k;
+    CHECK(word >= 0 && word < v.n_words && k >= 0 && k < v.padded);
     v.nzw[word * v.padded + k] += units;
+    CHECK(v.nzw[word * v.padded + k] >= 0);
     if (exact) v.nz[k] += units;
     const float n = v.ndz[at] + (float)units;
+    CHECK(n >= 0);
     v.ndz[at] = n;
     if (!v.direct) v.share[at] = (n + v.alpha[k]) * v.reciprocal[k];
 }
@@ -256,7 +259,7 @@ TARGET INLINE int64_t NAME(rounds)(
     /* With few topics the shares are cheaper made anew than kept up to date. */
     const int32_t direct = exact || n_vectors <= 4;
     const view_t v = {s->nzw, s->nz, s->alpha, s->counts, s->ndz, s->share, s->settled, s->reciprocal, s->stamps,
-                      padded, n_vectors, word_bytes, topic_bytes, direct, ones};
+                      padded, s->n_words, n_vectors, word_bytes, topic_bytes, direct, ones};
     const float eta = s->eta;
     const int32_t last_topic = s->n_topics - 1;
     lane_t *const lanes = s->lanes;

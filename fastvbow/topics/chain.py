@@ -196,6 +196,14 @@ class Chain:
             for nzw, nz in self._copies[:-1]:
                 self.nzw += nzw - before
                 self.nz += nz - total
+            if _gibbs.DEBUG:
+                self._check_counts()
+
+    def _check_counts(self) -> None:
+        nzw, nz = self.nzw.copy(), self.nz.copy()
+        self.count()
+        if not (np.array_equal(nzw, self.nzw) and np.array_equal(nz, self.nz) and self.nzw.min() >= 0):
+            raise RuntimeError("the counts do not agree with the topics of the tokens")
 
     def document_topics(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Tokens of some documents in every topic, by weight: (which documents of all, (n, K) float64) in order."""

@@ -1,10 +1,10 @@
 """A topic model on disk.
 
-Format ``fastvbow-lda``, version 1
+Format ``fastvbow-lda``, version 2
 ----------------------------------
 A model is a folder with two files. A writer MUST put the folder in place by a rename, complete and flushed.
 
-- ``manifest.json`` MUST hold ``format`` ("fastvbow-lda"), ``version`` (an integer; 1), ``parameters`` (the estimator's
+- ``manifest.json`` MUST hold ``format`` ("fastvbow-lda"), ``version`` (an integer; 2), ``parameters`` (the estimator's
   constructor parameters that are numbers, texts or null), ``seed`` (unsigned 64-bit), ``n_iter``, ``topic_word_prior``,
   ``libraries`` (name to version, of what wrote it) and ``sha256`` (hex, of ``model.safetensors``). It MAY hold
   ``feature_names`` (a list of strings, one a word, or null) and keys that a reader does not know, which it MUST ignore.
@@ -13,6 +13,7 @@ A model is a folder with two files. A writer MUST put the folder in place by a r
   MUST stand here as ``parameter.NAME`` and MUST NOT stand in ``parameters``.
 - A reader MUST refuse a ``version`` above its own and MUST open every one below it. It MUST refuse a tensors file whose
   checksum is another. It MUST NOT execute anything that it read.
+- In version 1 no parameter was a text.
 - The topics of the training tokens are not part of a model. A random generator given as ``random_state`` is written as
   null; ``seed`` is what was drawn from it. ``n_jobs`` is written as null: it says how to compute, not what.
 """
@@ -31,7 +32,7 @@ from fastvbow.model_folder import parameters_and_arrays, read_model, write_model
 __all__ = ["load", "save"]
 
 FORMAT = "fastvbow-lda"
-VERSION = 1
+VERSION = 2
 WHAT = "topic model"
 
 

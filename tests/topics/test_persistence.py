@@ -42,7 +42,7 @@ def test_round_trip(model, folder):
 def test_manifest(model, folder):
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.safetensors"]
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert (manifest["format"], manifest["version"], manifest["seed"]) == ("fastvbow-lda", 1, model.seed_)
+    assert (manifest["format"], manifest["version"], manifest["seed"]) == ("fastvbow-lda", 2, model.seed_)
     assert manifest["parameters"]["max_iter"] == 6
     assert "doc_topic_prior" not in manifest["parameters"]
 
@@ -94,8 +94,8 @@ def test_unknown_keys_are_ignored(folder):
 
 
 def test_a_newer_version_is_refused_naming_both(folder):
-    change(folder, version=2, sha256=None)
-    with pytest.raises(ProjectError, match="version 2; this fastvbow reads up to version 1"):
+    change(folder, version=3, sha256=None)
+    with pytest.raises(ProjectError, match="version 3; this fastvbow reads up to version 2"):
         GibbsLDA.load(folder)
 
 

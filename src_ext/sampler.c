@@ -1,0 +1,89 @@
+/* The samplers, compiled for every instruction set of this CPU family that is worth it; the CPU decides when they run. */
+#include "sampler.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if !defined(__GNUC__)
+#error "the samplers are written in the vector extensions of GCC and Clang: build with one of them (Windows: clang-cl)"
+#endif
+
+#define CHECK(what) \
+    do { \
+        if (CHECKED && !(what)) { \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what); \
+            abort(); \
+        } \
+    } while (0)
+#define INLINE static inline __attribute__((always_inline))
+typedef float f4 __attribute__((vector_size(16)));
+
+/* One SplitMix64 stream (Steele, Lea & Flood 2014) per (seed, sweep, document): however the corpus is cut, a token draws
+ * the same number. */
+INLINE uint64_t mix64(uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+    return x ^ (x >> 31);
+}
+
+static uint64_t document_key(uint64_t seed, uint64_t sweep, uint64_t document) {
+    const uint64_t gamma = 0x9E3779B97F4A7C15ULL;
+    return mix64(mix64(mix64(seed + gamma) + gamma * (sweep + 1)) + gamma * (document + 1));
+}
+
+void put_back(sampler_t *s) {
+    for (int32_t d = 0; d < s->active; d++) {
+        const lane_t *l = &s->lanes[d];
+        if (s->waiting >> d & 1) continue;
+        const int32_t k = s->topic_bytes == 1 ? ((const uint8_t *)l->z)[l->at] : ((const uint16_t *)l->z)[l->at];
+        s->nzw[(int64_t)l->word * s->n_vectors * LANES + k] += l->count;
+        s->nz[k] += l->count;
+    }
+    s->active = 0;
+    s->waiting = s->shared = 0;
+}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi2,popcnt")))
+#define NAME(x) x##_avx512
+#define WIDTH 16
+#include "sampler_kernels.h"
+#undef TARGET
+#undef NAME
+#undef WIDTH
+#define TARGET __attribute__((target("avx2,bmi2,popcnt")))
+#define NAME(x) x##_avx2
+#define WIDTH 8
+#include "sampler_kernels.h"
+#undef TARGET
+#undef NAME
+#undef WIDTH
+#endif
+
+#define TARGET
+#define NAME(x) x##_baseline
+#define WIDTH 4
+#include "sampler_kernels.h"
+
+const char *best_instructions(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return "avx512";
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return "avx2";
+#endif
+    return "baseline";
+}
+
+sample_t sample_for(const char *instructions, int exact) {
+    const char *best = best_instructions();
+#if defined(__x86_64__)
+    if (!strcmp(instructions, "avx512") && !strcmp(best, "avx512")) return exact ? sample_exact_avx512 : sample_lockstep_avx512;
+    if (!strcmp(instructions, "avx2") && strcmp(best, "baseline")) return exact ? sample_exact_avx2 : sample_lockstep_avx2;
+#endif
+    if (!strcmp(instructions, "baseline")) return exact ? sample_exact_baseline : sample_lockstep_baseline;
+    return 0;
+}
