@@ -2,6 +2,7 @@
 # make demo IMAGES=/some/folder  the same with your own; PROJECT=folder says where to, ARGS="--topics 8" passes options on
 # make test                      installs what the tests need and runs them
 # make lint                      style, types and the house rules (see CONTRIBUTING.md)
+# make debug                     builds the samplers with checks of bounds and counts, and runs their tests
 # make wheel                     builds a wheel and tries it in an empty environment
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ export IMAGES PROJECT
 INSTALL := PYTHONWARNINGS=ignore $(VENV)/bin/pip install -q -e
 BUILD_FILES := pyproject.toml setup.py $(wildcard src_ext/*.pyx src_ext/sampler*)
 
-.PHONY: demo test lint wheel clean
+.PHONY: demo test lint debug wheel clean
 
 demo: $(VENV)/.installed-$(EXTRA)
 	@if [ -z "$$IMAGES" ]; then $(VENV)/bin/fastvbow demo -o fastvbow-demo $(ARGS); \
@@ -32,6 +33,16 @@ lint: $(VENV)/.linted-$(EXTRA)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# From a copy, so that no object of this build is taken for one of another.
+debug: $(VENV)/.tested-$(EXTRA)
+	rm -rf build/debug
+	mkdir -p build/debug/source
+	cp -r setup.py pyproject.toml README.md LICENSE NOTICE src_ext fastvbow onnx_models build/debug/source
+	rm -f build/debug/source/fastvbow/topics/*.so
+	FASTVBOW_DEBUG=1 $(VENV)/bin/pip install -q --no-deps --target build/debug/site build/debug/source
+	cd build/debug/site && $(CURDIR)/$(VENV)/bin/python -m pytest -q -p no:cacheprovider -c $(CURDIR)/pyproject.toml \
+	--rootdir $(CURDIR) $(CURDIR)/tests/topics/test_gibbs.py $(CURDIR)/tests/topics/test_training.py
 
 wheel: $(VENV)/.installed-$(EXTRA)
 	rm -rf build/wheel build/empty

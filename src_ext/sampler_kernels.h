@@ -28,7 +28,8 @@ typedef struct {
     float *restrict reciprocal;
     uint32_t *restrict stamps;
     int64_t padded, n_words;
-    int32_t n_vectors, word_bytes, topic_bytes, direct, ones;
+    int64_t n_vectors;
+    int32_t word_bytes, topic_bytes, direct, ones;
 } NAME(view_t);
 #define view_t NAME(view_t)
 
@@ -45,11 +46,11 @@ TARGET INLINE void NAME(set_topic)(void *z, int32_t bytes, int64_t i, int32_t k)
     else ((uint16_t *)z)[i] = (uint16_t)k;
 }
 
-TARGET INLINE void NAME(share_row)(const view_t v, int32_t d) {
+TARGET INLINE void NAME(share_row)(const view_t v, int64_t d) {
     const vf *alpha = (const vf *)v.alpha, *reciprocal = (const vf *)v.reciprocal;
     const vf *ndz = (const vf *)(v.ndz + d * v.padded);
     vf *share = (vf *)(v.share + d * v.padded);
-    for (int32_t j = 0; j < v.n_vectors * PARTS; j++) share[j] = (ndz[j] + alpha[j]) * reciprocal[j];
+    for (int64_t j = 0; j < v.n_vectors * PARTS; j++) share[j] = (ndz[j] + alpha[j]) * reciprocal[j];
 }
 
 TARGET INLINE void NAME(reciprocals)(const view_t v, float v_eta) {
@@ -57,7 +58,7 @@ TARGET INLINE void NAME(reciprocals)(const view_t v, float v_eta) {
 }
 
 /* Give lane d the next document that has tokens; 0 if there is none. */
-TARGET static int NAME(start)(sampler_t *s, feed_t *feed, int32_t d) {
+TARGET static int NAME(start)(sampler_t *s, feed_t *feed, int64_t d) {
     lane_t *l = &s->lanes[d];
     while (feed->next < feed->end && feed->offsets[feed->next] == feed->offsets[feed->next + 1]) feed->next++;
     if (feed->next == feed->end) return 0;
@@ -110,7 +111,7 @@ TARGET INLINE void NAME(transpose4)(f4 *restrict r) {
  * by 1 - epsilon to 1; in the row of the word only where two tokens of the round are of one word. A draw that no such
  * change can move to another topic is the chain's; the others (some per cent) are drawn again from the chain's counts.
  */
-TARGET INLINE void NAME(count)(const view_t v, int32_t d, int64_t word, int64_t k, int32_t units, const int exact) {
+TARGET INLINE void NAME(count)(const view_t v, int64_t d, int64_t word, int64_t k, int32_t units, const int exact) {
     const int64_t at = d * v.padded + k;
     CHECK(word >= 0 && word < v.n_words && k >= 0 && k < v.padded);
     v.nzw[word * v.padded + k] += units;
@@ -123,7 +124,7 @@ TARGET INLINE void NAME(count)(const view_t v, int32_t d, int64_t word, int64_t 
 }
 
 /* Take a token out of the counts; with `exact` note if another one of the round is of the same word. */
-TARGET INLINE void NAME(take)(const view_t v, sampler_t *s, int32_t d, int32_t word, int32_t k, const int exact) {
+TARGET INLINE void NAME(take)(const view_t v, sampler_t *s, int64_t d, int32_t word, int32_t k, const int exact) {
     lane_t *const l = &s->lanes[d];
     const int32_t units = v.ones ? 1 : v.counts[word];
     l->word = word;
@@ -136,11 +137,11 @@ TARGET INLINE void NAME(take)(const view_t v, sampler_t *s, int32_t d, int32_t w
     }
     NAME(count)(v, d, word, k, -units, exact);
     if (v.n_vectors > 4 && s->far)
-        for (int32_t j = 0; j < v.n_vectors; j++) __builtin_prefetch(v.nzw + word * v.padded + j * LANES, 1);
+        for (int64_t j = 0; j < v.n_vectors; j++) __builtin_prefetch(v.nzw + word * v.padded + j * LANES, 1);
 }
 
 /* Bring the topics' totals up to date with what lane d has changed since it was last asked: lockstep counts them so. */
-TARGET INLINE void NAME(settle)(const view_t v, int32_t d) {
+TARGET INLINE void NAME(settle)(const view_t v, int64_t d) {
     for (int64_t k = d * v.padded, i = 0; i < v.padded; k++, i++) {
         v.nz[i] += (int64_t)(v.ndz[k] - v.settled[k]);
         v.settled[k] = v.ndz[k];
@@ -148,7 +149,7 @@ TARGET INLINE void NAME(settle)(const view_t v, int32_t d) {
 }
 
 /* Begin the document that lane d has got: its first token goes out of the counts. */
-TARGET INLINE void NAME(begin)(const view_t v, sampler_t *s, int32_t d, const int exact) {
+TARGET INLINE void NAME(begin)(const view_t v, sampler_t *s, int64_t d, const int exact) {
     const lane_t *const l = &s->lanes[d];
     if (!exact) memcpy(v.settled + d * v.padded, v.ndz + d * v.padded, sizeof(float) * (size_t)v.padded);
     const int32_t word = NAME(word_at)(l->words, v.word_bytes, l->at);
@@ -157,8 +158,8 @@ TARGET INLINE void NAME(begin)(const view_t v, sampler_t *s, int32_t d, const in
 }
 
 /* Put the tokens that are out for lanes other than d back to where they were, or take them out again. */
-TARGET INLINE void NAME(others)(const view_t v, const sampler_t *s, int32_t d, int32_t sign) {
-    for (int32_t e = 0; e < s->active; e++) {
+TARGET INLINE void NAME(others)(const view_t v, const sampler_t *s, int64_t d, int32_t sign) {
+    for (int64_t e = 0; e < s->active; e++) {
         const lane_t *l = &s->lanes[e];
         if (e == d || s->waiting >> e & 1) continue;
         v.nzw[l->word * v.padded + l->topic] += sign * l->count;
@@ -168,15 +169,15 @@ TARGET INLINE void NAME(others)(const view_t v, const sampler_t *s, int32_t d, i
 
 /* The topic that the sequential chain draws for the token of lane d. */
 TARGET static __attribute__((noinline)) int32_t NAME(again)(
-    const view_t v, const sampler_t *s, int32_t d, float uniform) {
+    const view_t v, const sampler_t *s, int64_t d, float uniform) {
     const lane_t *l = &s->lanes[d];
     NAME(others)(v, s, d, 1); /* lanes before d have drawn, and have their next token out */
     const int32_t *n = v.nzw + l->word * v.padded;
     const float *ndz = v.ndz + d * v.padded;
     float lanes[LANES] = {0}, total = 0;
-    for (int32_t j = 0; j < v.n_vectors; j++) {
+    for (int64_t j = 0; j < v.n_vectors; j++) {
         for (int i = 0; i < LANES; i++) {
-            const int32_t k = j * LANES + i;
+            const int64_t k = j * LANES + i;
             lanes[i] += ((float)n[k] + s->eta) * ((ndz[k] + v.alpha[k]) * (1.0f / ((float)v.nz[k] + s->v_eta)));
             s->again[k] = lanes[i];
         }
@@ -237,7 +238,7 @@ TARGET INLINE void NAME(transpose)(vf rows[LANES][PARTS]) {
 
 /* No document is left for the lanes that wait: the last document moves into the place of each. */
 TARGET INLINE void NAME(close_up)(const view_t v, sampler_t *s) {
-    for (int32_t d = s->active - 1; s->waiting; d--) {
+    for (int64_t d = s->active - 1; s->waiting; d--) {
         if (!(s->waiting >> d & 1)) continue;
         s->waiting ^= 1u << d;
         const int32_t last = --s->active;
@@ -253,7 +254,7 @@ TARGET INLINE void NAME(close_up)(const view_t v, sampler_t *s) {
 }
 
 TARGET INLINE int64_t NAME(rounds)(
-    sampler_t *s, feed_t *feed, int drain, int64_t budget, const int exact, const int32_t n_vectors,
+    sampler_t *s, feed_t *feed, int drain, int64_t budget, const int exact, const int64_t n_vectors,
     const int32_t word_bytes, const int32_t topic_bytes, const int32_t ones) {
     const int64_t padded = (int64_t)n_vectors * LANES;
     /* With few topics the shares are cheaper made anew than kept up to date. */
@@ -269,7 +270,7 @@ TARGET INLINE int64_t NAME(rounds)(
     float *const sums = s->cumulated;
     int64_t sampled = 0;
     while (sampled < budget) {
-        for (int32_t d = 0; d < s->active && s->waiting; d++) {
+        for (int64_t d = 0; d < s->active && s->waiting; d++) {
             if (!(s->waiting >> d & 1)) continue;
             if (!NAME(start)(s, feed, d)) break;
             NAME(begin)(v, s, d, exact);
@@ -284,13 +285,13 @@ TARGET INLINE int64_t NAME(rounds)(
         const int32_t active = s->active;
         if (active == 0) break;
         if (!exact && s->rounds == REFRESH)
-            for (int32_t d = 0; d < active; d++) NAME(settle)(v, d);
+            for (int64_t d = 0; d < active; d++) NAME(settle)(v, d);
         if (exact || s->rounds == REFRESH) NAME(reciprocals)(v, s->v_eta);
         if (s->rounds == REFRESH) {
             if (!direct)
-                for (int32_t d = 0; d < active; d++) NAME(share_row)(v, d);
+                for (int64_t d = 0; d < active; d++) NAME(share_row)(v, d);
             int64_t least = v.nz[0];
-            for (int32_t k = 1; k <= last_topic; k++) least = v.nz[k] < least ? v.nz[k] : least;
+            for (int64_t k = 1; k <= last_topic; k++) least = v.nz[k] < least ? v.nz[k] : least;
             least -= (int64_t)REFRESH * s->width * s->most_units; /* until the next time it is looked at */
             const float others = (float)((s->width - 1) * s->most_units), all = (float)least + s->v_eta;
             s->epsilon = all > others ? others / all + 2e-6f : 1.0f; /* and some rounding */
@@ -301,23 +302,23 @@ TARGET INLINE int64_t NAME(rounds)(
         s->shared = 0;
         s->serial = (s->serial + 1) & 0xfffffffU;
         vf prior[4 * PARTS] = {{0}}, totals[4 * PARTS] = {{0}}; /* in registers, where they are few */
-        for (int32_t i = 0; i < n_vectors * PARTS && n_vectors <= 4; i++) {
+        for (int64_t i = 0; i < n_vectors * PARTS && n_vectors <= 4; i++) {
             prior[i] = alpha[i];
             totals[i] = reciprocal[i];
         }
-        for (int32_t d = 0; d < active; d++) {
+        for (int64_t d = 0; d < active; d++) {
             const vi *n = (const vi *)(v.nzw + lanes[d].word * padded);
             const vf *document = (const vf *)((direct ? v.ndz : v.share) + d * padded);
             vf *cumulated = (vf *)(sums + d * padded), sum[PARTS] = {{0}};
-            for (int32_t j = 0; j < n_vectors; j++) {
+            for (int64_t j = 0; j < n_vectors; j++) {
                 for (int h = 0; h < PARTS; h++) {
-                    const int32_t i = j * PARTS + h;
+                    const int64_t i = j * PARTS + h;
                     const vf share = n_vectors <= 4 ? (document[i] + prior[i]) * totals[i]
                                      : direct       ? (document[i] + alpha[i]) * reciprocal[i]
                                                     : document[i];
                     const vf p = (__builtin_convertvector(n[i], vf) + eta) * share;
                     sum[h] = j ? sum[h] + p : p;
-                    if (exact || j < n_vectors - 1) cumulated[i] = sum[h];
+                    if (exact || n_vectors > 4 || j < n_vectors - 1) cumulated[i] = sum[h];
                 }
             }
             for (int h = 0; h < PARTS; h++) rows[d][h] = sum[h];
@@ -356,20 +357,20 @@ TARGET INLINE int64_t NAME(rounds)(
             }
         }
         sampled += active;
-        for (int32_t d = 0; d < active; d++) {
+        for (int64_t d = 0; d < active; d++) {
             lane_t *const l = &lanes[d];
             const float *cumulated = sums + d * padded + found[d];
-            int32_t j = 0; /* partial sums that the draw passes */
+            int64_t j = 0; /* partial sums that the draw passes */
             if (n_vectors <= 4) {
-                for (int32_t i = 0; i < n_vectors - 1; i++) j += cumulated[i * LANES] <= rest[d];
+                for (int64_t i = 0; i < n_vectors - 1; i++) j += cumulated[i * LANES] <= rest[d];
             } else {
-                for (int32_t size = n_vectors - 1; size > 0;) {
-                    const int32_t half = (size + 1) >> 1;
+                for (int64_t size = n_vectors - 1; size > 0;) {
+                    const int64_t half = (size + 1) >> 1;
                     j += cumulated[(j + half - 1) * LANES] <= rest[d] ? half : 0;
                     size -= half;
                 }
             }
-            int32_t k = j * LANES + found[d];
+            int64_t k = j * LANES + found[d];
             if (exact) {
                 const float left = base[d] + rest[d], slack = s->epsilon * left;
                 const float lower = base[d] + (j ? cumulated[(j - 1) * LANES] : 0.0f), upper = base[d] + cumulated[j * LANES];
@@ -396,7 +397,7 @@ TARGET INLINE int64_t NAME(rounds)(
             else s->waiting |= 1u << d;
         }
     }
-    for (int32_t d = 0; d < s->active && !exact; d++)
+    for (int64_t d = 0; d < s->active && !exact; d++)
         if (!(s->waiting >> d & 1)) NAME(settle)(v, d);
     return sampled;
 }

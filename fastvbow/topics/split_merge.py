@@ -32,8 +32,8 @@ from fastvbow.topics.stream import TokenStream
 
 __all__ = ["exchange_topics", "rounds_before", "worthwhile"]
 
-SWEEPS = 15
-"""Sweeps of each chain of two topics."""
+SWEEPS = 8
+"""Sweeps of each chain of two topics; with 15 no more seeds end well."""
 LEAST = 5
 """Sweeps between two rounds."""
 MOST_TOKENS, MOST_TOPICS = 50_000_000, 256
@@ -116,7 +116,8 @@ def _split(chain: Chain, t: int, seed: int) -> Split:
         tokens.append(here)
     if sum(map(len, tokens)) < 2:
         return Split(-np.inf, tokens)
-    two = Chain.start(parts, chain.alpha[[t, t]], chain.eta, chain.weights, seed, None, 0.0)
+    priors = chain.alpha[[t, t]], chain.eta
+    two = Chain.start(parts, *priors, chain.weights, seed, None, 0.0, algorithm="lockstep")
     for number in range(1, SWEEPS + 1):
         two.sweep(number)
     totals, v_eta = two.nz[:2] * two.unit, chain.eta * len(chain.nzw)

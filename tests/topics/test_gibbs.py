@@ -139,3 +139,12 @@ def test_chain_samples_the_exact_posterior(alpha):
     # and the test can tell: the same counts are far from the posterior of another eta
     _, other = naive.posterior(documents, alpha, 0.6, 3)
     assert chisquare(seen, other * n).pvalue < 1e-6
+
+
+@pytest.mark.skipif(not _gibbs.DEBUG, reason="not built with FASTVBOW_DEBUG=1; make debug does")
+def test_the_debug_build_notices_counts_that_do_not_fit():
+    chain = Chain.start([stream_of([[0, 1], [1]], 2)], np.full(2, 0.1), 0.1, np.ones(2), SEED, None, 0.9)
+    chain.sweep(1)
+    chain.nzw[0, 0] += 1
+    with pytest.raises(RuntimeError, match="do not agree"):
+        chain.sweep(2)
