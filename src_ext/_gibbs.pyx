@@ -136,7 +136,7 @@ cdef extern from "sampler.h":
 DEBUG = bool(CHECKED)  # built with FASTVBOW_DEBUG=1
 
 
-cdef int64_t CACHE = 1 << 20  # bytes; prefetching costs a tenth where the counts fit, and gains half where they do not
+cdef int64_t CACHE = 1 << 21  # bytes; prefetching costs a tenth where the counts fit, and gains half where they do not
 
 
 def instructions():

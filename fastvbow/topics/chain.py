@@ -25,8 +25,8 @@ __all__ = ["ALGORITHMS", "Chain"]
 
 ALGORITHMS = {"exact": 8, "lockstep": 16}
 """Samplers, and how many documents each advances together; see ``src_ext/sampler_kernels.h``."""
-MANY_TOPICS = 256
-"""From so many topics on lockstep advances 4 documents: what it keeps of each must stay in the first cache."""
+MANY_TOPICS = 512
+"""Beyond so many topics lockstep advances 2 documents: what it keeps of each must stay in the first cache."""
 BLOCK = 1_000_000  # tokens a kernel call takes, some 10 ms
 NDZ_CELLS = 4_000_000  # document-topic counts held at once
 LANES = 16
@@ -112,7 +112,7 @@ class Chain:
         padded = -(-n_topics // LANES) * LANES
         self.nzw, self.nz = _aligned((n_words, padded), np.int32), np.zeros(padded, np.int64)
         self.n_threads = n_threads
-        self._width = 4 if algorithm == "lockstep" and n_topics > MANY_TOPICS else ALGORITHMS[algorithm]
+        self._width = 2 if algorithm == "lockstep" and n_topics > MANY_TOPICS else ALGORITHMS[algorithm]
         self._exact, self._instructions = algorithm == "exact", (instructions or _gibbs.instructions()).encode()
         self._walks = list(self._cut(n_walks))
         self._copies = [(_aligned(self.nzw.shape, np.int32), np.zeros_like(self.nz)) for _ in self._walks[1:]]

@@ -69,7 +69,7 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         than this above that of the five before. 0 never ends it.
     algorithm : {"auto", "exact", "lockstep"}, default="auto"
         The sampler. "exact" is the sequential chain, visiting eight documents in turn: every token sees all others as
-        they are. "lockstep" samples one token of each of 16 documents (4 beyond 256 topics) from the counts without
+        they are. "lockstep" samples one token of each of 16 documents (2 beyond 512 topics) from the counts without
         them, with the topics' totals of at most 32 such rounds ago: faster, and beside a corpus of thousands of tokens
         not told apart by its perplexity. "auto" is "lockstep" where the corpus has 100,000 tokens or more, and "exact"
         where it has fewer.

@@ -22,7 +22,7 @@ CASES = {
     "one document": {"lengths": [25], "V": 6, "K": 3},
     "one topic": {"lengths": [5, 8], "V": 6, "K": 1},
     "more topics than tokens": {"lengths": [2, 3], "V": 6, "K": 90},
-    "uint16 topics": {"lengths": [40, 20], "V": 6, "K": 300},
+    "uint16 topics": {"lengths": [40, 20], "V": 6, "K": 600},
     "asymmetric prior": {"lengths": [20, 30], "V": 9, "K": 4, "alpha": np.array([0.1, 3.0, 0.5, 1e-6])},
     "weights": {"lengths": [20, 0, 30], "V": 9, "K": 4, "weights": np.arange(1, 10) * 37 / 64},
     "groups": {"lengths": [20, 5, 30], "V": 9, "K": 4, "groups": np.array([3, -1, 0])},
@@ -55,7 +55,7 @@ def test_kernel_equals_its_twin(name, dtype, algorithm, instructions):
     z = naive.initialise(documents, groups, 0.6, K, SEED)
     np.testing.assert_array_equal(chain.z[0], np.concatenate(z))
     nzw = naive.count(documents, z, weights, V, K)[0]
-    width = 4 if algorithm == "lockstep" and K > 256 else ALGORITHMS[algorithm]
+    width = 2 if algorithm == "lockstep" and K > 512 else ALGORITHMS[algorithm]
     for number in range(1, 6):
         chain.sweep(number)
         naive.sweep(documents, z, weights, alpha, 0.05, SEED, number, nzw, width=width, exact=algorithm == "exact")
