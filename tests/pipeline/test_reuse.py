@@ -208,7 +208,7 @@ def test_report_options(sift_copy, cli):
 
 
 def test_a_stage_that_is_computed_otherwise_is_done_again(sift_folder, sift_copy, monkeypatch):
-    monkeypatch.setitem(REVISIONS, "topics", 2)
+    monkeypatch.setitem(REVISIONS, "topics", REVISIONS["topics"] + 1)
     seen = again(sift_folder, sift_copy)
     assert seen.stages("reused") == ["extract", "vocabulary", "encode"]
     assert "this fastvbow computes it otherwise" in seen.message("topics", "begin")
