@@ -56,6 +56,7 @@ typedef struct {
     uint32_t shared; /* lanes whose word is that of another lane, a bit each */
     float epsilon;   /* how much the other tokens of a round may take off a probability, as a share of it */
     lane_t lanes[MOST];
+    char apart[128]; /* from the sampler of another thread: no cache line is of both */
 } sampler_t;
 
 /* Documents begin..end of a partition, the first of which has the number `first_document` in the corpus. */
