@@ -22,7 +22,7 @@ setup(
             Extension(
                 "fastvbow.topics._gibbs",
                 ["src_ext/_gibbs.pyx", "src_ext/sampler.c"],
-                depends=["src_ext/sampler.h", "src_ext/sampler_kernels.h"],
+                depends=["src_ext/sampler.h", "src_ext/sampler_kernels.h", "src_ext/sampler_vectors.h"],
                 include_dirs=["src_ext"],
                 define_macros=[("FASTVBOW_DEBUG", "1")] if DEBUG else [],
                 extra_compile_args=["-O1" if DEBUG else "-O3", "-ffp-contract=off", *SANITIZE],

@@ -18,23 +18,52 @@ ctypedef fused topic_t:
     uint8_t
     uint16_t
 
-# Weyl increment and finaliser of SplitMix64 (Steele, Lea & Flood 2014)
-cdef uint64_t GAMMA = 0x9E3779B97F4A7C15ULL
+cdef extern from "sampler.h":
+    ctypedef struct sampler_t:
+        int32_t *nzw
+        int64_t *nz
+        const float *alpha
+        const int32_t *counts
+        float eta, v_eta
+        int32_t n_topics, n_vectors, n_words, most_units, word_bytes, topic_bytes, far
+        uint64_t seed, sweep
+        float *ndz
+        float *share
+        float *settled
+        float *reciprocal
+        float *cumulated
+        float *again
+        uint32_t *stamps
+        void *random
+        int32_t width, active, rounds
+        uint32_t serial, shared, waiting
+        float epsilon
+    ctypedef struct feed_t:
+        const void *words
+        const int64_t *offsets
+        void *z
+        int64_t next, end
+        uint64_t first_document
+    ctypedef int64_t (*sample_t)(sampler_t *, feed_t *, int, int64_t) noexcept nogil
+    sample_t sample_for(const char *, int)
+    const char *best_instructions()
+    void put_back(sampler_t *) noexcept nogil
+    enum: LANES
+    enum: MOST
+    enum: REFRESH
+    enum: CHECKED
+    const uint64_t GAMMA
+    uint64_t mix64(uint64_t) noexcept nogil
+    uint64_t document_key(uint64_t, uint64_t, uint64_t) noexcept nogil
 
-
-cdef inline uint64_t mix(uint64_t x) noexcept nogil:
-    x = (x ^ (x >> 30)) * <uint64_t>0xBF58476D1CE4E5B9ULL
-    x = (x ^ (x >> 27)) * <uint64_t>0x94D049BB133111EBULL
-    return x ^ (x >> 31)
-
-
-cdef inline uint64_t document_key(uint64_t seed, uint64_t sweep, uint64_t document) noexcept nogil:
-    # one SplitMix64 stream per (seed, sweep, document): however the corpus is cut, a token draws the same number
-    return mix(mix(mix(seed + GAMMA) + GAMMA * (sweep + 1)) + GAMMA * (document + 1))
+DEBUG = bool(CHECKED)  # built with FASTVBOW_DEBUG=1
+VECTOR_TOPICS = LANES  # rows of topics are padded to a multiple of it
+MOST_DOCUMENTS = MOST  # that a sampler can advance together
+cdef int64_t CACHE = 1 << 21  # bytes; prefetching costs a tenth where the counts fit, and gains half where they do not
 
 
 cdef inline double uniform(uint64_t key, uint64_t position) noexcept nogil:
-    return <double>(mix(key + GAMMA * (position + 1)) >> 11) * (1.0 / 9007199254740992.0)
+    return <double>(mix64(key + GAMMA * (position + 1)) >> 11) * (1.0 / 9007199254740992.0)
 
 
 def initialise(
@@ -94,49 +123,6 @@ def count_documents(
         for d in range(begin, end):
             for i in range(offsets[d], offsets[d + 1]):
                 ndz[d - begin, z[i]] += weights[words[i]]
-
-
-cdef extern from "sampler.h":
-    ctypedef struct lane_t:
-        pass
-    ctypedef struct sampler_t:
-        int32_t *nzw
-        int64_t *nz
-        const float *alpha
-        const int32_t *counts
-        float eta, v_eta
-        int32_t n_topics, n_vectors, n_words, most_units, word_bytes, topic_bytes, far
-        uint64_t seed, sweep
-        float *ndz
-        float *share
-        float *settled
-        float *reciprocal
-        float *cumulated
-        float *again
-        uint32_t *stamps
-        void *random
-        int32_t width, active, rounds
-        uint32_t serial, shared, waiting
-        float epsilon
-    ctypedef struct feed_t:
-        const void *words
-        const int64_t *offsets
-        void *z
-        int64_t next, end
-        uint64_t first_document
-    ctypedef int64_t (*sample_t)(sampler_t *, feed_t *, int, int64_t) noexcept nogil
-    sample_t sample_for(const char *, int)
-    const char *best_instructions()
-    void put_back(sampler_t *) noexcept nogil
-    enum: LANES
-    enum: MOST
-    enum: REFRESH
-    enum: CHECKED
-
-DEBUG = bool(CHECKED)  # built with FASTVBOW_DEBUG=1
-
-
-cdef int64_t CACHE = 1 << 21  # bytes; prefetching costs a tenth where the counts fit, and gains half where they do not
 
 
 def instructions():

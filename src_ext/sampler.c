@@ -19,19 +19,6 @@
 #define INLINE static inline __attribute__((always_inline))
 typedef float f4 __attribute__((vector_size(16)));
 
-/* One SplitMix64 stream (Steele, Lea & Flood 2014) per (seed, sweep, document): however the corpus is cut, a token draws
- * the same number. */
-INLINE uint64_t mix64(uint64_t x) {
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
-    return x ^ (x >> 31);
-}
-
-static uint64_t document_key(uint64_t seed, uint64_t sweep, uint64_t document) {
-    const uint64_t gamma = 0x9E3779B97F4A7C15ULL;
-    return mix64(mix64(mix64(seed + gamma) + gamma * (sweep + 1)) + gamma * (document + 1));
-}
-
 void put_back(sampler_t *s) {
     for (int32_t d = 0; d < s->active; d++) {
         const lane_t *l = &s->lanes[d];

@@ -14,6 +14,8 @@
 
 enum { LANES = 16, MOST = 16, REFRESH = 32 }; /* topics in a vector; documents at a time; rounds */
 
+#define GAMMA 0x9E3779B97F4A7C15ULL /* Weyl increment of SplitMix64 */
+
 #ifdef FASTVBOW_DEBUG
 enum { CHECKED = 1 };
 #else
@@ -79,5 +81,17 @@ const char *best_instructions(void);
 
 /* Forget the documents in flight: their tokens go back to where they were. */
 void put_back(sampler_t *s);
+
+/* Finaliser of SplitMix64 (Steele, Lea & Flood 2014). */
+static inline uint64_t mix64(uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+    return x ^ (x >> 31);
+}
+
+/* One stream of SplitMix64 per (seed, sweep, document): however the corpus is cut, a token draws the same number. */
+static inline uint64_t document_key(uint64_t seed, uint64_t sweep, uint64_t document) {
+    return mix64(mix64(mix64(seed + GAMMA) + GAMMA * (sweep + 1)) + GAMMA * (document + 1));
+}
 
 #endif

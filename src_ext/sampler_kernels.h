@@ -7,14 +7,7 @@
  * not contracted), so all instruction sets sample the same topics.
  */
 
-enum { NAME(PARTS) = LANES / WIDTH };
-#define PARTS NAME(PARTS)
-typedef float NAME(vf) __attribute__((vector_size(4 * WIDTH)));
-typedef int32_t NAME(vi) __attribute__((vector_size(4 * WIDTH)));
-typedef uint32_t NAME(vu) __attribute__((vector_size(4 * WIDTH)));
-#define vf NAME(vf)
-#define vi NAME(vi)
-#define vu NAME(vu)
+#include "sampler_vectors.h"
 
 /* What the loop over tokens reads and never writes, so that it can stay in registers. */
 typedef struct {
@@ -79,26 +72,6 @@ TARGET static int NAME(start)(sampler_t *s, feed_t *feed, int64_t d) {
     for (int64_t i = l->at, end = l->end; i < end; i++)
         ndz[NAME(topic_at)(z, topic_bytes, i)] += (float)counts[NAME(word_at)(words, word_bytes, i)];
     return 1;
-}
-
-/* A round of Wellons' 32-bit finaliser lowbias32. */
-#define SCRAMBLE(x) \
-    do { \
-        x ^= x >> 16; \
-        x *= 0x7feb352dU; \
-        x ^= x >> 15; \
-        x *= 0x846ca68bU; \
-        x ^= x >> 16; \
-    } while (0)
-
-/* The columns of four rows. */
-TARGET INLINE void NAME(transpose4)(f4 *restrict r) {
-    const f4 a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
-    const f4 c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
-    r[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
-    r[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
-    r[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
-    r[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
 }
 
 /* `width` documents advance together, a token each a round; all their tokens are out of the counts while they are drawn.
@@ -190,50 +163,6 @@ TARGET static __attribute__((noinline)) int32_t NAME(again)(
     int32_t j = 0;
     while (j < v.n_vectors - 1 && s->again[j * LANES + i] <= left) j++;
     return j * LANES + i;
-}
-
-/* rows[i][j] <-> rows[j][i] */
-TARGET INLINE void NAME(transpose)(vf rows[LANES][PARTS]) {
-#if WIDTH == 16
-    __m512 a[16], b[16];
-    for (int i = 0; i < 16; i += 2) {
-        a[i] = _mm512_unpacklo_ps((__m512)rows[i][0], (__m512)rows[i + 1][0]);
-        a[i + 1] = _mm512_unpackhi_ps((__m512)rows[i][0], (__m512)rows[i + 1][0]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        for (int h = 0; h < 2; h++) {
-            const __m512d x = _mm512_castps_pd(a[i + h]), y = _mm512_castps_pd(a[i + 2 + h]);
-            b[i + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
-            b[i + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
-        }
-    }
-    for (int c = 0; c < 4; c++) { /* b[4 * q + c] holds columns c, 4 + c, 8 + c, 12 + c of rows 4 * q to 4 * q + 3 */
-        const __m512 even = _mm512_shuffle_f32x4(b[c], b[4 + c], 0x88), odd = _mm512_shuffle_f32x4(b[c], b[4 + c], 0xdd);
-        const __m512 even2 = _mm512_shuffle_f32x4(b[8 + c], b[12 + c], 0x88);
-        const __m512 odd2 = _mm512_shuffle_f32x4(b[8 + c], b[12 + c], 0xdd);
-        rows[c][0] = (vf)_mm512_shuffle_f32x4(even, even2, 0x88);
-        rows[4 + c][0] = (vf)_mm512_shuffle_f32x4(odd, odd2, 0x88);
-        rows[8 + c][0] = (vf)_mm512_shuffle_f32x4(even, even2, 0xdd);
-        rows[12 + c][0] = (vf)_mm512_shuffle_f32x4(odd, odd2, 0xdd);
-    }
-#else
-    f4 *quads = (f4 *)rows; /* quads[4 * row + q] */
-    for (int i = 0; i < 4; i++) {
-        for (int j = i; j < 4; j++) {
-            f4 x[4], y[4];
-            for (int t = 0; t < 4; t++) {
-                x[t] = quads[4 * (4 * i + t) + j];
-                y[t] = quads[4 * (4 * j + t) + i];
-            }
-            NAME(transpose4)(x);
-            NAME(transpose4)(y);
-            for (int t = 0; t < 4; t++) {
-                quads[4 * (4 * j + t) + i] = x[t];
-                quads[4 * (4 * i + t) + j] = y[t];
-            }
-        }
-    }
-#endif
 }
 
 /* No document is left for the lanes that wait: the last document moves into the place of each. */

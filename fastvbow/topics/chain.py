@@ -18,10 +18,11 @@ from scipy.special import gammaln
 import fastvbow.topics._gibbs as _gibbs
 from fastvbow.errors import UsageError
 from fastvbow.executors import make_executor, run_tasks
+from fastvbow.memory import aligned
 from fastvbow.topics.checks import WEIGHT_STEPS
 from fastvbow.topics.stream import TokenStream
 
-__all__ = ["ALGORITHMS", "Chain"]
+__all__ = ["ALGORITHMS", "Chain", "other_seed"]
 
 ALGORITHMS = {"exact": 8, "lockstep": 16}
 """Samplers, and how many documents each advances together; see ``src_ext/sampler_kernels.h``."""
@@ -29,9 +30,13 @@ MANY_TOPICS = 512
 """Beyond so many topics lockstep advances 2 documents: what it keeps of each must stay in the first cache."""
 BLOCK = 1_000_000  # tokens a kernel call takes, some 10 ms
 NDZ_CELLS = 4_000_000  # document-topic counts held at once
-LANES = 16
 MOST_UNITS = 2**31 - 1  # of one word, in int32
 MOST_DOCUMENT = 2**24  # units of one document, exact in float32
+
+
+def other_seed(seed: int, number: int) -> int:
+    """The seed of chain `number` of several; that of 0 is the seed itself."""
+    return (seed + number * 0x9E3779B97F4A7C15) % 2**64
 
 
 class Part(NamedTuple):
@@ -109,13 +114,13 @@ class Chain:
         self._base = np.zeros((1, 1)) if base is None else np.rint(base / self.unit)
         self._check_sizes()
         n_topics, n_words = len(alpha), len(weights)
-        padded = -(-n_topics // LANES) * LANES
-        self.nzw, self.nz = _aligned((n_words, padded), np.int32), np.zeros(padded, np.int64)
+        padded = -(-n_topics // _gibbs.VECTOR_TOPICS) * _gibbs.VECTOR_TOPICS
+        self.nzw, self.nz = aligned((n_words, padded), np.int32), np.zeros(padded, np.int64)
         self.n_threads = n_threads
         self._width = 2 if algorithm == "lockstep" and n_topics > MANY_TOPICS else ALGORITHMS[algorithm]
         self._exact, self._instructions = algorithm == "exact", (instructions or _gibbs.instructions()).encode()
         self._walks = list(self._cut(n_walks))
-        self._copies = [(_aligned(self.nzw.shape, np.int32), np.zeros_like(self.nz)) for _ in self._walks[1:]]
+        self._copies = [(aligned(self.nzw.shape, np.int32), np.zeros_like(self.nz)) for _ in self._walks[1:]]
         self._copies.append((self.nzw, self.nz))
         self._samplers = [self._sampler(*copy) for copy in self._copies]
         self.count()
@@ -235,7 +240,7 @@ class Chain:
 
     def _sampler(self, nzw: NDArray[np.int32], nz: NDArray[np.int64]) -> Any:
         padded = len(nz)
-        alpha = _aligned((padded,), np.float32)
+        alpha = aligned((padded,), np.float32)
         alpha[: self.n_topics] = self.alpha / self.unit
         return _gibbs.Sampler(
             nzw,
@@ -246,10 +251,10 @@ class Chain:
             self.n_topics,
             self.streams[0].words.itemsize,
             self.z[0].itemsize,
-            _aligned((3 * self._width + 2, padded), np.float32),
-            _aligned((self._width, padded), np.float32),
+            aligned((3 * self._width + 2, padded), np.float32),
+            aligned((self._width, padded), np.float32),
             np.zeros(len(nzw), np.uint32),
-            _aligned((2, LANES), np.uint32),
+            aligned((2, _gibbs.MOST_DOCUMENTS), np.uint32),
             self._exact,
             self._instructions,
         )
@@ -293,11 +298,3 @@ class Chain:
                 if low < high:
                     parts.append(Part(i, int(low), int(high), int(n_docs[i])))
             yield parts
-
-
-def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Zeros that begin at a multiple of 64 bytes."""
-    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.zeros(n_bytes + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + n_bytes].view(dtype).reshape(shape)

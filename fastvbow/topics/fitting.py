@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from fastvbow.executors import effective_jobs
 from fastvbow.topics import checks
-from fastvbow.topics.chain import ALGORITHMS, Chain
+from fastvbow.topics.chain import ALGORITHMS, Chain, other_seed
 from fastvbow.topics.checkpoint import Checkpoint
 from fastvbow.topics.inference import infer_theta
 from fastvbow.topics.split_merge import rounds_before, worthwhile
 from fastvbow.topics.stream import TokenStream
 from fastvbow.topics.training import Plan, Training
 
-__all__ = ["algorithm_for", "chain_options", "learn_more", "other_seed", "plan_for", "train"]
+__all__ = ["algorithm_for", "chain_options", "learn_more", "plan_for", "train"]
 
 LOCKSTEP_FROM = 100_000
 """Tokens of a corpus beside which those of a round are few."""
@@ -57,11 +57,6 @@ def plan_for(model: Any, alpha: NDArray[np.float64], n_tokens: int, *, given_gro
         checks.whole("optimize_priors", model.optimize_priors, 0),
         checks.not_negative("tol", model.tol),
     )
-
-
-def other_seed(seed: int, number: int) -> int:
-    """The seed of start `number`; that of 0 is the seed itself."""
-    return (seed + number * 0x9E3779B97F4A7C15) % 2**64
 
 
 def train(

@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastvbow.executors import effective_jobs
 from fastvbow.topics import checks, persistence
-from fastvbow.topics.chain import Chain
+from fastvbow.topics.chain import Chain, other_seed
 from fastvbow.topics.checkpoint import Checkpoint, fingerprint
-from fastvbow.topics.fitting import chain_options, learn_more, other_seed, plan_for, train
+from fastvbow.topics.fitting import chain_options, learn_more, plan_for, train
 from fastvbow.topics.inference import complete_documents, infer_theta
 from fastvbow.topics.stream import TokenStream
 from fastvbow.topics.training import Training
@@ -176,8 +176,8 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             A topic for each document to start from, for instance a clustering of the images; -1 where unknown. Each
             token takes it with the chance `init_fraction`, else (and in unknown documents) any topic at random.
         callback : callable, default=None
-            Called as ``callback(sweep, n_sweeps)`` after each sweep; the second is `max_iter`, or what is to be
-            expected with several starts or once burn-in has ended early.
+            Called as ``callback(sweep, n_sweeps)`` after each sweep; the second is `max_iter`, with several starts the
+            sweeps of all of them. Where burn-in ends early it is not reached.
         checkpoint : path-like, default=None
             A folder in which the state is kept every `checkpoint_every` sweeps. Where it is there already, training
             goes on from it and ends with the same bytes; it is removed when training is done. With several starts the

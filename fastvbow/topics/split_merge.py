@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from fastvbow.executors import make_executor, run_tasks
-from fastvbow.topics.chain import Chain
+from fastvbow.topics.chain import Chain, other_seed
 from fastvbow.topics.stream import TokenStream
 
 __all__ = ["exchange_topics", "rounds_before", "worthwhile"]
@@ -71,7 +71,8 @@ def exchange_topics(chain: Chain, number: int) -> int:
         Of the sweep before; seeds the chains of two topics.
     """
     splits = list(_splits(chain, number))
-    merges, sample = _merge_gains(chain), _Sample.of(chain)
+    sample = _Sample.of(chain)
+    merges = _merge_gains(sample)
     merges[np.tril_indices(chain.n_topics)] = -np.inf
     _subtract_entropies(merges, sample, max(split.gain for split in splits))
     free, n_done = np.ones(chain.n_topics, bool), 0
@@ -101,7 +102,7 @@ def _splits(chain: Chain, number: int) -> Iterator[Split]:
     """A split of every topic."""
 
     def one(t: int) -> Split:
-        return _split(chain, t, (chain.seed + 0x9E3779B97F4A7C15 * (number * chain.n_topics + t + 1)) % 2**64)
+        return _split(chain, t, other_seed(chain.seed, number * chain.n_topics + t + 1))
 
     with make_executor(chain.n_threads) as executor:
         yield from run_tasks(executor, one, range(chain.n_topics), ahead=2 * chain.n_threads)
@@ -157,10 +158,8 @@ class _Sample:
         for stream, z in zip(chain.streams, chain.z, strict=True):
             chosen = np.arange(-first % step, stream.n_docs, step)
             lengths = np.diff(stream.offsets)[chosen]
-            starts = np.repeat(
-                stream.offsets[chosen] - np.concatenate([[0], np.cumsum(lengths)[:-1]])[: len(chosen)], lengths
-            )
-            tokens = starts + np.arange(len(starts))
+            before = np.cumsum(lengths) - lengths  # tokens of the chosen documents before each
+            tokens = np.repeat(stream.offsets[chosen] - before, lengths) + np.arange(lengths.sum())
             documents.append(n_seen + np.repeat(np.arange(len(chosen)), lengths))
             words.append(stream.words[tokens])
             topics.append(z[tokens])
@@ -191,21 +190,13 @@ def _subtract_entropies(merges: NDArray[np.float64], sample: _Sample, best_split
         merges[a, b] -= sample.entropy(int(a), int(b))
 
 
-def _merge_gains(chain: Chain) -> NDArray[np.float64]:
+def _merge_gains(sample: _Sample) -> NDArray[np.float64]:
     """Change of log p(w, z) on giving topic b's tokens to a: (K, K) float64."""
-    n_docs = sum(stream.n_docs for stream in chain.streams)
-    step = -(-n_docs // DOCUMENTS)
-    gains, n_seen = np.zeros((chain.n_topics, chain.n_topics)), 0
-    for documents, ndz in chain.document_topics():
-        some = ndz[-documents.start % step :: step]
-        gains += _pair_gains(some, float(chain.alpha[0]))
-        n_seen += len(some)
-    gains *= n_docs / max(1, n_seen)
-    gains += _pair_gains(chain.word_topics(), chain.eta)
+    chain = sample.chain
+    gains = _pair_gains(sample.ndz, float(chain.alpha[0])) * sample.scale + _pair_gains(sample.nzw, chain.eta)
     totals, v_eta = chain.nz[: chain.n_topics] * chain.unit, chain.eta * len(chain.nzw)
     one = _rise(totals, v_eta)
-    gains -= _rise(totals[:, None] + totals, v_eta) - one[:, None] - one
-    return gains
+    return gains - (_rise(totals[:, None] + totals, v_eta) - one[:, None] - one)
 
 
 def _rise(counts: Any, prior: float) -> Any:

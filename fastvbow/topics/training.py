@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,14 +45,16 @@ class Plan:
     tol: float = 0.0
 
 
-@dataclass
 class Training:
     """A chain under way; `run` may be interrupted at any time, and goes on where it was.
 
-    Attributes
+    Parameters
     ----------
     chain : Chain
     plan : Plan
+
+    Attributes
+    ----------
     n_sweeps : int
         Sweeps done.
     burnt_in : int
@@ -64,20 +66,13 @@ class Training:
         The sweeps looked at, and the joint log-likelihood per token after each.
     """
 
-    chain: Chain
-    plan: Plan
-    n_sweeps: int = 0
-    burnt_in: int = -1
-    total: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
-    n_samples: int = 0
-    looks: list[int] = field(default_factory=list)
-    log_likelihood: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if self.burnt_in < 0:
-            self.burnt_in = self.plan.burn_in
-        if not self.total.size:
-            self.total = np.zeros((len(self.chain.nzw), self.chain.n_topics))
+    def __init__(self, chain: Chain, plan: Plan) -> None:
+        self.chain, self.plan = chain, plan
+        self.n_sweeps = self.n_samples = 0
+        self.burnt_in = plan.burn_in
+        self.total = np.zeros((len(chain.nzw), chain.n_topics))
+        self.looks: list[int] = []
+        self.log_likelihood: list[float] = []
 
     @property
     def last(self) -> int:

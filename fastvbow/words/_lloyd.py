@@ -251,12 +251,10 @@ def finish(
     ----------
     X, weights, centers, pool, precision : as for `lloyd`
     """
-    for _ in range(10):  # a centre moved to a far row may in turn leave another one empty
+    for attempt in range(11):  # a centre moved to a far row may in turn leave another one empty
         found = sweep(X, centers, pool, precision=precision, weights=weights, distances=True)
         used = np.bincount(found.labels if weights is None else found.labels[weights > 0], minlength=len(centers))
-        if not fill_empty(X, weights, centers, np.flatnonzero(used == 0), found.sqdist):
+        empty = np.flatnonzero(used == 0)
+        if attempt == 10 or not fill_empty(X, weights, centers, empty, found.sqdist):
             break
-    else:
-        found = sweep(X, centers, pool, precision=precision, weights=weights, distances=True)
-        used = np.bincount(found.labels if weights is None else found.labels[weights > 0], minlength=len(centers))
     return centers, found, int(np.count_nonzero(used))

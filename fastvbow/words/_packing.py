@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastvbow.memory import aligned
 from fastvbow.words import _simd
-from fastvbow.words._simd import LANES, aligned
+from fastvbow.words._simd import LANES
 
 __all__ = ["Bytes", "Floats", "pack_floats", "round_centers"]
 

@@ -11,11 +11,9 @@ started at the norm, in the order of the dimensions: the same number wherever th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -31,7 +29,6 @@ __all__ = [
     "POINTS",
     "SEED_VECTORS",
     "VECTORS",
-    "aligned",
     "copy_bytes",
     "difference_tile",
     "float_tile",
@@ -50,15 +47,6 @@ LANES, REGISTERS, DOT = detect()
 # Accumulators, a vector of centres each and one for the point have to fit; the shapes are the fastest of those tried.
 POINTS, VECTORS = (8, 3) if REGISTERS == 32 else (4, 3)
 CANDIDATES, SEED_VECTORS = (4, 6) if REGISTERS == 32 else (4, 2)
-
-
-def aligned(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Zeros that start on a 64-byte cache line."""
-    dtype = np.dtype(dtype)
-    size = dtype.itemsize * (math.prod(shape) if isinstance(shape, tuple) else shape)
-    buffer = np.zeros(size + 64, np.uint8)
-    start = -buffer.__array_interface__["data"][0] % 64
-    return buffer[start : start + size].view(dtype).reshape(shape)
 
 
 def _at(b: Any, base: Any, index: Any, size: int) -> Any:

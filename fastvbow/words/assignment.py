@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from fastvbow.memory import aligned
 from fastvbow.words import _assign_kernels as kernels
 from fastvbow.words import _simd
 from fastvbow.words._packing import Bytes, Floats, pack_floats, round_centers
-from fastvbow.words._simd import CHAINS, LANES, aligned
+from fastvbow.words._simd import CHAINS, LANES
 
 __all__ = ["PackedCenters", "bytes_will_do", "writable"]
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.random import sample_without_replacement
 
+from fastvbow.memory import aligned
 from fastvbow.words import _kmeans_kernels as kernels
 from fastvbow.words._rows import as_block, float_dtype, release
-from fastvbow.words._simd import CANDIDATES, LANES, SEED_VECTORS, aligned
+from fastvbow.words._simd import CANDIDATES, LANES, SEED_VECTORS
 from fastvbow.words.assignment import writable
 
 SKETCH = 64

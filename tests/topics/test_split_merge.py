@@ -47,7 +47,7 @@ def mixed(request, planted):
 
 
 def test_gains_of_merging_are_those_of_the_likelihood(mixed):
-    gains, before, z = moves._merge_gains(mixed), joint(mixed), mixed.z[0].copy()
+    gains, before, z = moves._merge_gains(moves._Sample.of(mixed)), joint(mixed), mixed.z[0].copy()
     for a, b in ((0, 1), (1, 0), (2, 5), (4, 3)):
         put(mixed, np.where(z == b, a, z))
         assert gains[a, b] == pytest.approx(joint(mixed) - before, rel=1e-9)
@@ -90,7 +90,7 @@ def test_entropy_of_a_choice(mixed):
 
 
 def test_entropies_only_lower_gains_that_could_matter(mixed):
-    gains = moves._merge_gains(mixed)
+    gains = moves._merge_gains(moves._Sample.of(mixed))
     gains[np.tril_indices(K)] = -np.inf
     found, sample = gains.copy(), moves._Sample.of(mixed)
     moves._subtract_entropies(found, sample, -np.median(gains[np.triu_indices(K, 1)]))
@@ -110,7 +110,7 @@ def test_topics_that_overlap_are_not_merged_to_no_good():
     chain = Chain.start([stream], np.full(8, 0.5), 0.1, np.ones(60), 3, None, 0.9)
     for number in range(1, 60):
         chain.sweep(number)
-    merges = moves._merge_gains(chain)
+    merges = moves._merge_gains(moves._Sample.of(chain))
     merges[np.tril_indices(8)] = -np.inf
     splits = list(moves._splits(chain, 60))
     alone = max(split.gain for split in splits)
@@ -122,11 +122,11 @@ def test_topics_that_overlap_are_not_merged_to_no_good():
 def test_few_documents_estimate_the_gains_of_merging(planted, monkeypatch):
     chain = chain_of(planted)
     chain.sweep(1)
-    exact = moves._merge_gains(chain)
+    exact = moves._merge_gains(moves._Sample.of(chain))
     monkeypatch.setattr(moves, "DOCUMENTS", 75)
     pairs = np.triu_indices(K, 1)
-    assert not np.array_equal(moves._merge_gains(chain)[pairs], exact[pairs])
-    np.testing.assert_allclose(moves._merge_gains(chain)[pairs], exact[pairs], rtol=0.1)
+    assert not np.array_equal(moves._merge_gains(moves._Sample.of(chain))[pairs], exact[pairs])
+    np.testing.assert_allclose(moves._merge_gains(moves._Sample.of(chain))[pairs], exact[pairs], rtol=0.1)
 
 
 def test_a_merged_pair_and_a_split_topic_are_mended(planted):

@@ -6,8 +6,9 @@ import naive_kmeans as naive
 import numpy as np
 import pytest
 
+from fastvbow.memory import aligned
 from fastvbow.words import _assign_kernels, _kmeans_kernels
-from fastvbow.words._simd import CANDIDATES, CHAINS, LANES, SEED_VECTORS, aligned
+from fastvbow.words._simd import CANDIDATES, CHAINS, LANES, SEED_VECTORS
 from fastvbow.words.assignment import PackedCenters
 
 DTYPES = [np.uint8, np.float32, np.float64]

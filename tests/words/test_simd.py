@@ -16,8 +16,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import config
 
+from fastvbow.memory import aligned
 from fastvbow.words import _packing, _simd
-from fastvbow.words._simd import aligned, detect
+from fastvbow.words._simd import detect
 from fastvbow.words._target import Target
 
 X86 = llvm.get_process_triple().startswith("x86_64")
