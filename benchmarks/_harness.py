@@ -106,5 +106,6 @@ def table(checks: list[Check]) -> Iterator[str]:
     yield "| what | fastvbow | beside it | ratio | quality | target | |"
     yield "|---|---|---|---|---|---|---|"
     for c in checks:
-        cells = (c.what, time_text(c.seconds), c.beside, f"{c.ratio:.2f}", c.quality, c.target, c.verdict)
+        ratio = "-" if np.isnan(c.ratio) else f"{c.ratio:.2f}"
+        cells = (c.what, time_text(c.seconds), c.beside, ratio, c.quality, c.target, c.verdict)
         yield "| " + " | ".join(cells) + " |"

@@ -12,20 +12,22 @@ Peers that are not installed are left out. ``--quick`` is for trying the benchma
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import logging
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from _harness import Check, one_core, table, time_text
+from _topic_peers import OTHERS, Tomotopy, installed
 from topic_corpora import Corpus, planted, visual_words
 
 from fastvbow import GibbsLDA
@@ -39,10 +41,6 @@ LOOKS = (10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 120, 150, 200)
 NEAR = 1.01  # of the truth's perplexity
 
 
-def installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
-
-
 def cpu() -> float:
     """CPU seconds of this process, all threads."""
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -52,30 +50,6 @@ def cpu() -> float:
 def chain_of(corpus: Corpus, seed: int, algorithm: str = "lockstep", **options: Any) -> Chain:
     alpha, ones = np.full(corpus.n_topics, corpus.alpha), np.ones(corpus.train.n_words)
     return Chain.start([corpus.train], alpha, corpus.eta, ones, seed, None, 0.9, algorithm=algorithm, **options)
-
-
-class Tomotopy:
-    """Its model of a corpus, ready to sweep."""
-
-    def __init__(self, corpus: Corpus, seed: int, workers: int = 1) -> None:
-        import tomotopy
-
-        self.corpus, self.workers = corpus, workers
-        self.model = tomotopy.LDAModel(k=corpus.n_topics, alpha=corpus.alpha, eta=corpus.eta, seed=seed)
-        self.model.optim_interval = 0
-        names = [str(w) for w in range(corpus.train.n_words)]
-        for a, b in zip(corpus.train.offsets, corpus.train.offsets[1:], strict=False):
-            self.model.add_doc([names[w] for w in corpus.train.words[a:b]])
-        self.model.train(0)
-
-    def sweep(self, n: int = 1) -> None:
-        self.model.train(n, workers=self.workers)
-
-    def topic_word(self) -> np.ndarray:
-        phi = np.full((self.corpus.n_topics, self.corpus.train.n_words), 1e-12)
-        order = [int(word) for word in self.model.used_vocabs]
-        phi[:, order] = [self.model.get_topic_word_dist(k) for k in range(self.corpus.n_topics)]
-        return phi / phi.sum(axis=1, keepdims=True)
 
 
 def normalised(components: np.ndarray) -> np.ndarray:
@@ -187,38 +161,15 @@ def others(quick: bool) -> list[Check]:
     """scikit-learn, lda and gensim at K = 20: our CPU time to the perplexity that they end with, beside theirs."""
     logging.disable(logging.WARNING)
     corpus = planted(20, 300, 300 if quick else 3000)
-    counts = np.zeros((corpus.train.n_docs, corpus.train.n_words), np.int64)
-    np.add.at(counts, (np.repeat(np.arange(len(counts)), np.diff(corpus.train.offsets)), corpus.train.words), 1)
-    priors = {"n_components": corpus.n_topics, "doc_topic_prior": corpus.alpha, "topic_word_prior": corpus.eta}
-
-    def sklearn_model(seed: int) -> np.ndarray:
-        from sklearn.decomposition import LatentDirichletAllocation
-
-        return LatentDirichletAllocation(**priors, max_iter=30, random_state=seed).fit(counts).components_
-
-    def lda_model(seed: int) -> np.ndarray:
-        import lda
-
-        options = {"n_iter": SWEEPS, "alpha": corpus.alpha, "eta": corpus.eta, "random_state": seed}
-        return lda.LDA(corpus.n_topics, **options, refresh=SWEEPS).fit(counts).topic_word_
-
-    def gensim_model(seed: int) -> np.ndarray:
-        from gensim.models import LdaModel
-
-        bags = [[(int(w), int(row[w])) for w in np.flatnonzero(row)] for row in counts]
-        names = {w: str(w) for w in range(counts.shape[1])}
-        options = {"alpha": [corpus.alpha] * corpus.n_topics, "eta": corpus.eta, "passes": 10, "random_state": seed}
-        return LdaModel(bags, corpus.n_topics, names, **options).get_topics()
-
-    peers = {"sklearn": (sklearn_model, 50.0), "lda": (lda_model, 10.0), "gensim": (gensim_model, None)}
+    goals = {"sklearn": 50.0, "lda": 10.0}
     checks, curves = [], [curve(corpus, seed) for seed in range(2 if quick else 5)]
-    for name, (make, goal) in peers.items():
+    for name, prepare in OTHERS.items():
         if not installed(name):
             continue
-        found = []
+        goal, fit, found = goals.get(name), prepare(corpus), []
         for seed in range(2 if quick else 3):
             start = cpu()
-            components = make(seed)
+            components = fit(seed)
             found.append((cpu() - start, corpus.perplexity(normalised(components))))
         spent, value = (float(x) for x in np.median(found, axis=0))
         mine = float(np.median([time_to(c, value) for c in curves]))
@@ -302,9 +253,7 @@ def transform(quick: bool) -> list[Check]:
     peer.sweep(20 if quick else 100)
     phi = np.ascontiguousarray(peer.topic_word().T)
     observed, words, documents = corpus.held_out.halves()
-    texts = [
-        [str(w) for w in observed.words[a:b]] for a, b in zip(observed.offsets, observed.offsets[1:], strict=False)
-    ]
+    texts = [[str(w) for w in observed.words[a:b]] for a, b in pairwise(observed.offsets)]
     alpha, ones = np.full(corpus.n_topics, corpus.alpha), np.ones(corpus.train.n_words)
     seconds: dict[str, list[float]] = {"ours": [], "tomotopy": []}
     for _ in range(3):
@@ -346,14 +295,11 @@ print(max(seen) - before, time.perf_counter() - start)
 def memory(quick: bool) -> list[Check]:
     """Private memory beside the words, a map on disk, and the time of 3 sweeps of 10^8 tokens."""
     n_docs, length = (2000 if quick else 333_334), 300
-    path = Path("/tmp") / f"fastvbow-words-{n_docs}.npy"
-    rng = np.random.default_rng(0)
-    np.save(path, rng.integers(0, 300, n_docs * length, dtype=np.uint16))
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "words.npy"
+        np.save(path, np.random.default_rng(0).integers(0, 300, n_docs * length, dtype=np.uint16))
         command = [sys.executable, "-c", MEMORY, str(path), str(n_docs), str(length)]
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    finally:
-        path.unlink()
     a_token, spent = float(out[0]) / (n_docs * length), float(out[1])
     quality = f"{a_token:.2f} bytes a token beside the words on disk"
     what = f"3 sweeps of {n_docs * length:,} tokens"

@@ -24,6 +24,14 @@ def draw(phi, alpha, n_docs, length, rng):
     return words, theta
 
 
+def corpus(n_topics, n_words, n_docs, length, alpha, seed=0):
+    """phi ~ Dirichlet(.1), theta and the documents drawn from them, as a stream."""
+    rng = np.random.default_rng(seed)
+    phi = rng.dirichlet(np.full(n_words, 0.1), n_topics)
+    words, theta = draw(phi, np.full(n_topics, alpha), n_docs, length, rng)
+    return phi, theta, TokenStream(words.ravel(), np.arange(n_docs + 1) * length, n_words)
+
+
 def bars(side=5):
     """The 2 * side horizontal and vertical bars of Griffiths & Steyvers (2004)."""
     pictures = np.zeros((2 * side, side, side))

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import naive
 import numpy as np
 import pytest
-from topics.planted import draw, stream_of
+from topics.planted import corpus, draw, stream_of
 
 from fastvbow import executors
 from fastvbow.topics import GibbsLDA, TokenStream, _gibbs
@@ -15,11 +15,7 @@ K, V = 6, 80
 
 @pytest.fixture(scope="module")
 def model():
-    rng = np.random.default_rng(0)
-    phi = rng.dirichlet(np.full(V, 0.1), K)
-    words, _ = draw(phi, np.full(K, 0.2), 200, 60, rng)
-    weights = np.where(np.arange(V) < 40, 0.5, 2.0)
-    stream = TokenStream(words.ravel(), np.arange(201) * 60, V)
+    weights, stream = np.where(np.arange(V) < 40, 0.5, 2.0), corpus(K, V, 200, 60, 0.2)[2]
     return GibbsLDA(K, max_iter=20, word_weights=weights, random_state=0).fit(stream)
 
 

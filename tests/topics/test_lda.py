@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
-from topics.planted import bars, draw, matched_correlation, stream_of
+from topics.planted import bars, corpus, draw, matched_correlation, stream_of
 
 from fastvbow.topics import GibbsLDA, TokenStream
 
@@ -13,10 +13,7 @@ K, V = 5, 60
 
 @pytest.fixture(scope="module")
 def planted():
-    rng = np.random.default_rng(0)
-    phi = rng.dirichlet(np.full(V, 0.1), K)
-    words, theta = draw(phi, np.full(K, 0.1), 400, 100, rng)
-    return phi, theta, TokenStream(words.ravel(), np.arange(401) * 100, V)
+    return corpus(K, V, 400, 100, 0.1)
 
 
 def cut(stream, edges):

@@ -3,7 +3,7 @@ import itertools
 import naive
 import numpy as np
 import pytest
-from topics.planted import draw, matched_correlation
+from topics.planted import corpus, draw, matched_correlation
 
 from fastvbow.topics import GibbsLDA, TokenStream
 from fastvbow.topics import split_merge as moves
@@ -14,10 +14,8 @@ K, V = 6, 40
 
 @pytest.fixture(scope="module")
 def planted():
-    rng = np.random.default_rng(0)
-    phi = rng.dirichlet(np.full(V, 0.1), K)
-    words, theta = draw(phi, np.full(K, 0.1), 300, 80, rng)
-    return phi, theta, words.ravel(), np.arange(301) * 80
+    phi, theta, stream = corpus(K, V, 300, 80, 0.1)
+    return phi, theta, stream.words, stream.offsets
 
 
 def chain_of(planted, weights=None, **options):
@@ -113,9 +111,7 @@ def test_topics_that_overlap_are_not_merged_to_no_good():
     merges = moves._merge_gains(moves._Sample.of(chain))
     merges[np.tril_indices(8)] = -np.inf
     splits = list(moves._splits(chain, 60))
-    alone = max(split.gain for split in splits)
-    bare = merges.max() + alone - max(moves._Sample.of(chain).entropy(t, t) for t in range(1)) * 0
-    assert bare > 0, "nothing would be merged even so: a weak test"
+    assert merges.max() + max(split.gain for split in splits) > 0, "nothing would be merged even so: a weak test"
     assert moves.exchange_topics(chain, 60) == 0
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import gammaln
 from sklearn.base import clone
-from topics.planted import draw, stream_of
+from topics.planted import corpus, draw, stream_of
 
 from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
 from fastvbow.topics import GibbsLDA, TokenStream
@@ -18,10 +18,7 @@ K, V = 4, 30
 
 @pytest.fixture(scope="module")
 def planted():
-    rng = np.random.default_rng(0)
-    phi = rng.dirichlet(np.full(V, 0.1), K)
-    words, theta = draw(phi, np.full(K, 0.2), 200, 50, rng)
-    return phi, theta, TokenStream(words.ravel(), np.arange(201) * 50, V)
+    return corpus(K, V, 200, 50, 0.2)
 
 
 # Priors
