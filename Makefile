@@ -42,7 +42,7 @@ debug: $(VENV)/.tested-$(EXTRA)
 	rm -f build/debug/source/fastvbow/topics/*.so
 	FASTVBOW_DEBUG=1 $(VENV)/bin/pip install -q --no-deps --target build/debug/site build/debug/source
 	cd build/debug/site && $(CURDIR)/$(VENV)/bin/python -m pytest -q -p no:cacheprovider -c $(CURDIR)/pyproject.toml \
-	--rootdir $(CURDIR) $(CURDIR)/tests/topics/test_gibbs.py $(CURDIR)/tests/topics/test_training.py
+	--rootdir $(CURDIR) $(CURDIR)/tests/topics/test_gibbs.py $(CURDIR)/tests/topics/test_training.py $(CURDIR)/tests/topics/test_split_merge.py
 
 wheel: $(VENV)/.installed-$(EXTRA)
 	rm -rf build/wheel build/empty
@@ -75,4 +75,4 @@ $(VENV)/.linted-$(EXTRA): $(VENV)/.tested-$(EXTRA)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info src_ext/_gibbs.c fastvbow/topics/_gibbs*.so
+	rm -rf $(VENV) build dist *.egg-info src_ext/_*.c fastvbow/topics/_*.so

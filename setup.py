@@ -16,18 +16,29 @@ from setuptools import Extension, setup
 DEBUG = os.environ.get("FASTVBOW_DEBUG") == "1"
 SANITIZE = ["-fsanitize=undefined", "-fno-sanitize-recover=all"] if DEBUG else []
 
+
+def extension(name: str, sources: list[str], depends: list[str]) -> Extension:
+    """A module of kernels; all of them are compiled alike."""
+    return Extension(
+        name,
+        sources,
+        depends=["src_ext/sampler.h", *depends],
+        include_dirs=["src_ext"],
+        define_macros=[("FASTVBOW_DEBUG", "1")] if DEBUG else [],
+        extra_compile_args=["-O1" if DEBUG else "-O3", "-ffp-contract=off", *SANITIZE],
+        extra_link_args=SANITIZE,
+    )
+
+
 setup(
     ext_modules=cythonize(
         [
-            Extension(
+            extension(
                 "fastvbow.topics._gibbs",
                 ["src_ext/_gibbs.pyx", "src_ext/sampler.c"],
-                depends=["src_ext/sampler.h", "src_ext/sampler_kernels.h", "src_ext/sampler_vectors.h"],
-                include_dirs=["src_ext"],
-                define_macros=[("FASTVBOW_DEBUG", "1")] if DEBUG else [],
-                extra_compile_args=["-O1" if DEBUG else "-O3", "-ffp-contract=off", *SANITIZE],
-                extra_link_args=SANITIZE,
-            )
+                ["src_ext/sampler_kernels.h", "src_ext/sampler_vectors.h"],
+            ),
+            extension("fastvbow.topics._moves", ["src_ext/_moves.pyx", "src_ext/split.c"], ["src_ext/split.h"]),
         ],
         build_dir="build/cython-debug" if DEBUG else None,
         compiler_directives={

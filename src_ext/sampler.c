@@ -1,21 +1,12 @@
 /* The samplers, compiled for every instruction set of this CPU family that is worth it; the CPU decides when they run. */
 #include "sampler.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #if !defined(__GNUC__)
 #error "the samplers are written in the vector extensions of GCC and Clang: build with one of them (Windows: clang-cl)"
 #endif
 
-#define CHECK(what) \
-    do { \
-        if (CHECKED && !(what)) { \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what); \
-            abort(); \
-        } \
-    } while (0)
 #define INLINE static inline __attribute__((always_inline))
 typedef float f4 __attribute__((vector_size(16)));
 

@@ -11,6 +11,8 @@
 #define FASTVBOW_SAMPLER_H
 
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 enum { LANES = 16, MOST = 16, REFRESH = 32 }; /* topics in a vector; documents at a time; rounds */
 
@@ -21,6 +23,14 @@ enum { CHECKED = 1 };
 #else
 enum { CHECKED = 0 };
 #endif
+
+#define CHECK(what) \
+    do { \
+        if (CHECKED && !(what)) { \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what); \
+            abort(); \
+        } \
+    } while (0)
 
 typedef struct {
     const void *words; /* uint16 or uint32 tokens of the document's partition */

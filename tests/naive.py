@@ -1,7 +1,7 @@
 """Slow twins: what each compiled kernel computes, in plain NumPy and Python. The tests compare the two.
 
 First the K-Means kernels of ``fastvbow/words/_kmeans_kernels.py``, in float64 and with the whole distance matrix; then
-the Gibbs kernels of ``src_ext/_gibbs.pyx``, with the same random numbers.
+the Gibbs kernels of ``src_ext``, with the same random numbers.
 """
 
 from __future__ import annotations
@@ -233,3 +233,61 @@ def infer(words, weights, alpha, phi, max_iter, tol):
         if np.abs(ndz - before).sum() <= tol * mass.sum():
             break
     return (ndz + alpha) / (ndz + alpha).sum()
+
+
+def split_topic(words, edges, numbers, weights, alpha, eta, seed, n_sweeps, together=4):
+    """Halves of a topic's tokens and p(first half), as ``src_ext/split.c``: documents advance together."""
+    n_docs, n_words = len(numbers), len(weights)
+    z, nzw, share = np.zeros(len(words), int), np.zeros((n_words, 2)), np.zeros(len(words))
+    for d in range(n_docs):
+        key = document_key(seed, 0, int(numbers[d]))
+        for i in range(edges[d], edges[d + 1]):
+            z[i] = mix((key + GAMMA * int(i)) & MASK) >> 63
+            nzw[words[i], z[i]] += weights[words[i]]
+    totals = nzw.sum(axis=0)
+
+    def count(d):
+        here = slice(edges[d], edges[d + 1])
+        return np.bincount(z[here], weights[words[here]], minlength=2)
+
+    for sweep in [*range(1, n_sweeps + 1), 0]:
+        waiting, visits = iter(range(n_docs)), []
+        while True:
+            visits += [[d, edges[d], count(d), count(d)] for d in itertools.islice(waiting, together - len(visits))]
+            if not visits:
+                break
+            used = totals.copy()
+            for _ in range(min(edges[d + 1] - at for d, at, _, _ in visits)):
+                for visit in visits:
+                    d, i, n, _ = visit
+                    own = np.zeros(2)
+                    own[z[i]] = c = weights[words[i]]
+                    p = (n - own + alpha) * ((nzw[words[i]] - own + eta) / (used - own + n_words * eta))
+                    visit[1] += 1
+                    if sweep == 0:
+                        share[i] = p[0] / p.sum()
+                        continue
+                    key = document_key(seed, sweep, int(numbers[d]))
+                    u = (mix((key + GAMMA * int(i)) & MASK) >> 11) * 2.0**-53
+                    z[i] = u * p.sum() >= p[0]
+                    new = np.zeros(2)
+                    new[z[i]] = c
+                    n += new - own
+                    nzw[words[i]] += new - own
+            # a document that is done is replaced in its place; where none is left the last one moves there
+            v = 0
+            while v < len(visits):
+                d, at, n, before = visits[v]
+                if at < edges[d + 1]:
+                    v += 1
+                    continue
+                totals += n - before
+                follower = next(waiting, None)
+                if follower is not None:
+                    visits[v] = [follower, edges[follower], count(follower), count(follower)]
+                    v += 1
+                else:
+                    last = visits.pop()
+                    if v < len(visits):
+                        visits[v] = last
+    return z, share

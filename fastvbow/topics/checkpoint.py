@@ -1,6 +1,6 @@
 """A training run on disk, so that one that was killed can go on where it was.
 
-Format ``fastvbow-lda-checkpoint``, version 1: a folder as `fastvbow.model_folder` writes it, put in place whole. The
+Format ``fastvbow-lda-checkpoint``, version 2: a folder as `fastvbow.model_folder` writes it, put in place whole. The
 tensors are ``z.NNNNN`` (topics of a partition's tokens), ``total``, ``looks``, ``log_likelihood`` and ``alpha``. Random
 numbers depend on seed, sweep, document and position alone, so the run that goes on ends with the same bytes.
 """
@@ -23,7 +23,7 @@ from fastvbow.topics.training import Training
 
 __all__ = ["Checkpoint", "fingerprint"]
 
-FORMAT, VERSION, WHAT = "fastvbow-lda-checkpoint", 1, "checkpoint of a topic model"
+FORMAT, VERSION, WHAT = "fastvbow-lda-checkpoint", 2, "checkpoint of a topic model"
 
 
 class Manifest(msgspec.Struct):
@@ -39,6 +39,8 @@ class Manifest(msgspec.Struct):
     eta: float
     libraries: dict[str, str]
     sha256: str
+    empty_rounds: int = 0  # since version 2; a run of version 1 goes on without further split-merge rounds
+    settled: int = 0
 
 
 def fingerprint(streams: list[TokenStream], parameters: Mapping[str, Any], *arrays: np.ndarray | None) -> str:
@@ -98,6 +100,8 @@ class Checkpoint:
             "n_sweeps": training.n_sweeps,
             "burnt_in": training.burnt_in,
             "n_samples": training.n_samples,
+            "empty_rounds": training.empty_rounds,
+            "settled": training.settled,
             "seed": training.chain.seed,
             "eta": training.chain.eta,
         }
@@ -135,5 +139,6 @@ class Checkpoint:
             raise StoreCorruptError(f"{self.folder} lacks the tensor {error}: delete it to start anew") from error
         training.n_sweeps, training.burnt_in = manifest.n_sweeps, manifest.burnt_in
         training.n_samples, chain.seed = manifest.n_samples, manifest.seed
+        training.empty_rounds, training.settled = manifest.empty_rounds, manifest.settled
         chain.count()
         chain.set_priors(alpha, manifest.eta)

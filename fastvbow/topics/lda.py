@@ -55,10 +55,11 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     init_fraction : float, default=0.9
         Chance that a token of a document in a known group starts with that group as its topic.
     split_merge : int, default=None
-        Rounds of split-merge moves during burn-in, evenly spaced (`fastvbow.topics.split_merge`): a random start tends
-        to end with two topics merged and a third one split, and no sweep mends that. None is 4 from a random start, 0
-        where `doc_groups` are given. There are none with different priors in `doc_topic_prior`, beyond 256 topics or
-        beyond 5e7 tokens.
+        Most rounds of split-merge moves (`fastvbow.topics.split_merge`): a random start tends to end with two topics
+        merged and a third one split, and no sweep mends that. The last is held after four fifths of burn-in, each other
+        at half the sweep of the one behind it; there are no more once two have found nothing. None is 4 from a random
+        start, 0 where `doc_groups` are given. There are none with different priors in `doc_topic_prior`, beyond 256
+        topics or beyond 5e7 tokens.
     n_init : int, default=1
         Starts; the chain with the highest joint likelihood at the end of burn-in goes on.
     optimize_priors : int, default=0

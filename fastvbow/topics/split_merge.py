@@ -24,20 +24,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, xlogy
+from scipy.special import gammaln
 
+import fastvbow.topics._moves as _moves
 from fastvbow.executors import make_executor, run_tasks
 from fastvbow.topics.chain import Chain, other_seed
-from fastvbow.topics.stream import TokenStream
 
 __all__ = ["exchange_topics", "rounds_before", "worthwhile"]
 
 SWEEPS = 8
 """Sweeps of each chain of two topics; with 15 no more seeds end well."""
 LEAST = 5
-"""Sweeps between two rounds."""
+"""Sweeps before the first round."""
 MOST_TOKENS, MOST_TOPICS = 50_000_000, 256
 """Beyond them a round would cost more than it brings."""
+BATCH = 4_000_000
+"""Tokens whose places are held at once."""
+TINY = 1e-300
+"""The least probability whose logarithm is taken."""
 DOCUMENTS = 20_000
 """So many documents, evenly spaced, decide which topics would merge well."""
 
@@ -46,7 +50,7 @@ class Split(NamedTuple):
     """A topic in two."""
 
     gain: float  # of log p(w, z), and the entropy of the choice
-    second: list[NDArray[np.int64]]  # tokens of the second half, by partition
+    halves: NDArray[np.uint8]  # 0 or 1 for each of its tokens
 
 
 def worthwhile(alpha: NDArray[np.float64], n_tokens: int) -> bool:
@@ -55,9 +59,13 @@ def worthwhile(alpha: NDArray[np.float64], n_tokens: int) -> bool:
 
 
 def rounds_before(burn_in: int, n_rounds: int) -> list[int]:
-    """The sweeps after which a round is held: `n_rounds`, evenly spaced, or as many as burn-in has room for."""
-    n_rounds = min(n_rounds, burn_in // LEAST - 1)
-    return [burn_in * i // (n_rounds + 1) for i in range(1, n_rounds + 1)]
+    """The sweeps after which a round may be held: at four fifths of burn-in, at half of that, and so on.
+
+    At most `n_rounds`, and fewer where burn-in is short. The first rounds mend most; with many topics the last ones
+    find what takes long to show.
+    """
+    rounds = (burn_in * 4 // 5 // 2**i for i in range(n_rounds))
+    return sorted(number for number in rounds if number >= LEAST)
 
 
 def exchange_topics(chain: Chain, number: int) -> int:
@@ -70,27 +78,36 @@ def exchange_topics(chain: Chain, number: int) -> int:
     number : int
         Of the sweep before; seeds the chains of two topics.
     """
-    splits = list(_splits(chain, number))
-    sample = _Sample.of(chain)
-    merges = _merge_gains(sample)
-    merges[np.tril_indices(chain.n_topics)] = -np.inf
-    _subtract_entropies(merges, sample, max(split.gain for split in splits))
+    sample = _Sample(chain)
+
+    def one(topic: tuple[int, _Tokens]) -> Split:
+        t, tokens = topic
+        return _split(chain, t, tokens, other_seed(chain.seed, number * chain.n_topics + t + 1))
+
+    def topics() -> Iterator[tuple[int, _Tokens]]:
+        for t, tokens in enumerate(_topics(chain)):
+            sample.add(tokens)
+            yield t, tokens
+
+    with make_executor(chain.n_threads) as executor:
+        splits = list(run_tasks(executor, one, topics(), ahead=2 * chain.n_threads))
+    merges = _Merges(sample)
     free, n_done = np.ones(chain.n_topics, bool), 0
     while free.sum() >= 3:
         best, move = 0.0, (0, 0, 0)
-        for t in np.flatnonzero(free):
-            allowed = free.copy()
-            allowed[t] = False
-            pairs = np.where(allowed[:, None] & allowed, merges, -np.inf)
-            a, b = divmod(int(np.argmax(pairs)), chain.n_topics)
-            if pairs[a, b] + splits[t].gain > best:
-                best, move = float(pairs[a, b] + splits[t].gain), (a, b, int(t))
+        for t in sorted(np.flatnonzero(free), key=lambda t: -splits[t].gain):
+            gain, a, b = merges.best(free, int(t), best - splits[t].gain)
+            if gain + splits[t].gain > best:
+                best, move = gain + splits[t].gain, (a, b, int(t))
         if best == 0:
             break
         kept, gone, halved = move
-        for z, second in zip(chain.z, splits[halved].second, strict=True):
+        done = 0
+        for z in chain.z:
             np.place(z, z == gone, kept)
-            z[second] = gone
+            here = np.flatnonzero(z == halved)
+            z[here[splits[halved].halves[done : done + len(here)] == 1]] = gone
+            done += len(here)
         free[[kept, gone, halved]] = False
         n_done += 1
     if n_done:
@@ -98,105 +115,152 @@ def exchange_topics(chain: Chain, number: int) -> int:
     return n_done
 
 
-def _splits(chain: Chain, number: int) -> Iterator[Split]:
-    """A split of every topic."""
-
-    def one(t: int) -> Split:
-        return _split(chain, t, other_seed(chain.seed, number * chain.n_topics + t + 1))
-
-    with make_executor(chain.n_threads) as executor:
-        yield from run_tasks(executor, one, range(chain.n_topics), ahead=2 * chain.n_threads)
-
-
-def _split(chain: Chain, t: int, seed: int) -> Split:
-    parts, tokens = [], []
-    for stream, z in zip(chain.streams, chain.z, strict=True):
-        here = np.flatnonzero(z == t)
-        offsets = np.unique(np.searchsorted(here, stream.offsets))  # documents without the topic drop out
-        parts.append(TokenStream(stream.words[here], offsets.astype(np.int64), stream.n_words))
-        tokens.append(here)
-    if sum(map(len, tokens)) < 2:
-        return Split(-np.inf, tokens)
-    priors = chain.alpha[[t, t]], chain.eta
-    two = Chain.start(parts, *priors, chain.weights, seed, None, 0.0, algorithm="lockstep")
-    for number in range(1, SWEEPS + 1):
-        two.sweep(number)
-    totals, v_eta = two.nz[:2] * two.unit, chain.eta * len(chain.nzw)
-    gain = _bonus(two.word_topics(), chain.eta) - (_rise(totals, v_eta).sum() - _rise(totals.sum(), v_eta))
-    gain += sum(_bonus(ndz, chain.alpha[t]) for _, ndz in two.document_topics())
-    gain += _Sample.of(two).entropy(0, 1)
-    return Split(float(gain), [here[z == 1] for here, z in zip(tokens, two.z, strict=True)])
-
-
 @dataclass
+class _Tokens:
+    """The tokens of a topic, document by document.
+
+    Attributes
+    ----------
+    words : ndarray of shape (n,)
+    edges : ndarray of shape (n_docs + 1,), int64
+        Where the documents begin.
+    numbers : ndarray of shape (n_docs,), int64
+        Of the documents in the corpus.
+    sizes : list of int
+        How many tokens there are in each partition.
+    """
+
+    words: NDArray[Any]
+    edges: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    sizes: list[int]
+
+
+def _topics(chain: Chain) -> Iterator[_Tokens]:
+    """The tokens of every topic in turn; the places of some millions of them are held at once."""
+    parts = [np.bincount(z, minlength=chain.n_topics) for z in chain.z]
+    in_all, first = np.cumsum(sum(parts)), 0
+    while first < chain.n_topics:
+        before = in_all[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(in_all, before + BATCH, side="right")))
+        places = []
+        for z, sizes in zip(chain.z, parts, strict=True):
+            edges = np.concatenate([[0], np.cumsum(sizes[first:last])])
+            positions = np.empty(edges[-1], np.uint32)
+            _moves.group_tokens(z, first, edges[:-1].copy(), positions)
+            places.append((edges, positions))
+        for t in range(last - first):
+            yield _tokens(chain, [positions[edges[t] : edges[t + 1]] for edges, positions in places])
+        first = last
+
+
+def _tokens(chain: Chain, positions: list[NDArray[np.uint32]]) -> _Tokens:
+    words, lengths, numbers, first = [], [], [], 0
+    for stream, here in zip(chain.streams, positions, strict=True):
+        n = np.diff(np.searchsorted(here, stream.offsets))
+        documents = np.flatnonzero(n)  # those without the topic drop out
+        words.append(stream.words[here])
+        lengths.append(n[documents])
+        numbers.append(first + documents)
+        first += stream.n_docs
+    edges = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+    return _Tokens(np.concatenate(words), edges, np.concatenate(numbers), [len(part) for part in words])
+
+
+def _split(chain: Chain, t: int, tokens: _Tokens, seed: int) -> Split:
+    n, eta = len(tokens.words), chain.eta
+    z, share = np.zeros(n, np.uint8), np.empty(n)
+    ndz, nzw = np.empty((len(tokens.numbers), 2)), np.zeros((len(chain.nzw), 2))
+    if n < 2:
+        return Split(-np.inf, z)
+    documents = tokens.words.astype(np.uint32), tokens.edges, tokens.numbers
+    _moves.split(*documents, chain.weights, chain.alpha[t], eta, seed, SWEEPS, z, nzw, ndz, share)
+    totals, v_eta = nzw.sum(axis=0), eta * len(nzw)
+    gain = _bonus(nzw, eta) - (_rise(totals, v_eta).sum() - _rise(totals.sum(), v_eta))
+    gain += _bonus(ndz, chain.alpha[t])
+    rest = 1 - share
+    np.clip(rest, TINY, None, out=rest)
+    np.clip(share, TINY, None, out=share)
+    gain -= np.sum(share * np.log(share) + rest * np.log(rest))
+    return Split(float(gain), z)
+
+
 class _Sample:
     """The tokens of some documents, evenly spaced, and all counts.
 
     Attributes
     ----------
-    documents, words, z : ndarray of shape (n,)
-        Of every token: its document's row in `ndz`, its word, its topic.
-    ndz : ndarray of shape (n_docs, K), float64
-    nzw : ndarray of shape (V, K), float64
+    ndz : ndarray of shape (K, n_docs), float64
+    nzw : ndarray of shape (K, V), float64
+    nz : ndarray of shape (K,), float64
     scale : float
         Documents that each of these stands for.
     """
 
-    chain: Chain
-    documents: NDArray[np.int64]
-    words: NDArray[Any]
-    z: NDArray[Any]
-    ndz: NDArray[np.float64]
-    nzw: NDArray[np.float64]
-    scale: float
-
-    @classmethod
-    def of(cls, chain: Chain) -> _Sample:
+    def __init__(self, chain: Chain) -> None:
         n_docs = sum(stream.n_docs for stream in chain.streams)
-        step = max(1, -(-n_docs // DOCUMENTS))
-        documents, words, topics, n_seen, first = [], [], [], 0, 0
-        for stream, z in zip(chain.streams, chain.z, strict=True):
-            chosen = np.arange(-first % step, stream.n_docs, step)
-            lengths = np.diff(stream.offsets)[chosen]
-            before = np.cumsum(lengths) - lengths  # tokens of the chosen documents before each
-            tokens = np.repeat(stream.offsets[chosen] - before, lengths) + np.arange(lengths.sum())
-            documents.append(n_seen + np.repeat(np.arange(len(chosen)), lengths))
-            words.append(stream.words[tokens])
-            topics.append(z[tokens])
-            n_seen, first = n_seen + len(chosen), first + stream.n_docs
-        d, w, k = (np.concatenate(part) for part in (documents, words, topics))
-        cells = np.bincount(d * chain.n_topics + k, chain.weights[w], minlength=n_seen * chain.n_topics)
-        ndz: NDArray[np.float64] = cells.astype(np.float64).reshape(n_seen, chain.n_topics)
-        return cls(chain, d, w, k, ndz, chain.word_topics(), n_docs / max(1, n_seen))
+        self._step = max(1, -(-n_docs // DOCUMENTS))
+        self.chain, n_seen = chain, -(-n_docs // self._step)
+        self.scale = n_docs / max(1, n_seen)
+        self.ndz = np.zeros((chain.n_topics, n_seen))
+        self.nzw = np.ascontiguousarray(chain.word_topics().T)
+        self.nz = chain.nz[: chain.n_topics] * chain.unit
+        self._tokens: list[tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64]]] = []
+
+    def add(self, tokens: _Tokens) -> None:
+        """Take the tokens of the next topic."""
+        chain, k = self.chain, len(self._tokens)
+        documents, words = np.repeat(tokens.numbers, np.diff(tokens.edges)), tokens.words
+        if self._step > 1:
+            chosen = documents % self._step == 0
+            documents, words = documents[chosen] // self._step, words[chosen]
+        weights, v_eta = chain.weights[words], chain.eta * self.nzw.shape[1]
+        self.ndz[k] = ndz = np.bincount(documents, weights, minlength=self.ndz.shape[1])
+        own = (ndz[documents] - weights + chain.alpha[k]) * (self.nzw[k][words] - weights + chain.eta)
+        self._tokens.append((documents, words, own / (self.nz[k] - weights + v_eta)))
 
     def entropy(self, a: int, b: int) -> float:
         """Of the choice between topics a and b that their tokens have, given all others (in nats)."""
-        chain = self.chain
-        here = np.flatnonzero((self.z == a) | (self.z == b))
-        d, w, first = self.documents[here], self.words[here], self.z[here] == a
-        own, eta, v_eta = chain.weights[w], chain.eta, chain.eta * len(self.nzw)
-        p = []
-        for k, mine in ((a, first), (b, ~first)):
-            less = own * mine
-            total = chain.nz[k] * chain.unit - less + v_eta
-            p.append((self.ndz[d, k] - less + chain.alpha[k]) * (self.nzw[w, k] - less + eta) / total)
-        share = p[0] / (p[0] + p[1])
-        return float(-np.sum(xlogy(share, share) + xlogy(1 - share, 1 - share))) * self.scale
+        total = 0.0
+        for mine, k in ((a, b), (b, a)):
+            documents, words, own = self._tokens[mine]
+            by_document, by_word = self.ndz[k] + self.chain.alpha[k], self.nzw[k] + self.chain.eta
+            by_word /= self.nz[k] + self.chain.eta * len(by_word)
+            other = by_document[documents] * by_word[words]
+            both = own + other
+            total += float(np.sum(np.log(both) - (own * np.log(own) + other * np.log(other)) / both))
+        return total * self.scale
 
 
-def _subtract_entropies(merges: NDArray[np.float64], sample: _Sample, best_split: float) -> None:
-    """Take the entropies off the gains of merging, of those pairs that may gain something with the best split."""
-    for a, b in zip(*np.nonzero(merges + best_split > 0), strict=True):
-        merges[a, b] -= sample.entropy(int(a), int(b))
+class _Merges:
+    """What merging two topics gains, less the entropy of their tokens' choice, which is found where it matters only."""
+
+    def __init__(self, sample: _Sample) -> None:
+        self.sample, self.gains = sample, _merge_gains(sample)
+        self.gains[np.tril_indices(len(self.gains))] = -np.inf
+        self._known = np.zeros(self.gains.shape, bool)
+
+    def best(self, free: NDArray[np.bool_], other: int, least: float) -> tuple[float, int, int]:
+        """The best pair of free topics but `other`, and what it gains; -inf if no pair gains more than `least`."""
+        allowed = free.copy()
+        allowed[other] = False
+        pairs = np.where(allowed[:, None] & allowed, self.gains, -np.inf)
+        while True:
+            a, b = map(int, divmod(int(np.argmax(pairs)), len(pairs)))
+            if not pairs[a, b] > least:
+                return -np.inf, a, b
+            if self._known[a, b]:
+                return float(pairs[a, b]), a, b
+            pairs[a, b] -= self.sample.entropy(a, b)
+            self.gains[a, b], self._known[a, b] = pairs[a, b], True
 
 
 def _merge_gains(sample: _Sample) -> NDArray[np.float64]:
     """Change of log p(w, z) on giving topic b's tokens to a: (K, K) float64."""
-    chain = sample.chain
-    gains = _pair_gains(sample.ndz, float(chain.alpha[0])) * sample.scale + _pair_gains(sample.nzw, chain.eta)
-    totals, v_eta = chain.nz[: chain.n_topics] * chain.unit, chain.eta * len(chain.nzw)
-    one = _rise(totals, v_eta)
-    return gains - (_rise(totals[:, None] + totals, v_eta) - one[:, None] - one)
+    eta, v_eta = sample.chain.eta, sample.chain.eta * len(sample.chain.nzw)
+    gains = _pair_gains(sample.ndz, float(sample.chain.alpha[0])) * sample.scale + _pair_gains(sample.nzw, eta)
+    one = _rise(sample.nz, v_eta)
+    return gains - (_rise(sample.nz[:, None] + sample.nz, v_eta) - one[:, None] - one)
 
 
 def _rise(counts: Any, prior: float) -> Any:
@@ -204,18 +268,18 @@ def _rise(counts: Any, prior: float) -> Any:
 
 
 def _bonus(counts: NDArray[np.float64], prior: float) -> float:
-    """Of two columns over their sum."""
-    return float(_rise(counts, prior).sum() - _rise(counts.sum(axis=1), prior).sum())
+    """Of two columns over their sum; where either is empty it is nothing."""
+    both = counts[(counts > 0).all(axis=1)]
+    return float(_rise(both, prior).sum() - _rise(both.sum(axis=1), prior).sum())
 
 
 def _pair_gains(counts: NDArray[np.float64], prior: float) -> NDArray[np.float64]:
-    """Of the sums of two columns over them both, (K, K); only rows that hold both contribute."""
-    n_topics = counts.shape[1]
-    gains, rise = np.zeros((n_topics, n_topics)), _rise(counts, prior)
-    for a in range(n_topics):
-        rows = np.flatnonzero(counts[:, a])
-        both = counts[rows]
-        i, b = np.nonzero(both)
-        change = _rise(both[i, b] + both[i, a], prior) - rise[rows[i], b] - rise[rows[i], a]
-        gains[a] = np.bincount(b, change, minlength=n_topics)
+    """Of the sums of two rows over them both, (K, K); only columns that hold both contribute."""
+    gains, rise = np.zeros((len(counts), len(counts))), _rise(counts, prior)
+    for a in range(len(counts)):
+        columns = np.flatnonzero(counts[a])
+        both, alone = counts[:, columns], rise[:, columns]
+        b, i = np.nonzero(both)
+        change = _rise(both[b, i] + both[a, i], prior) - alone[b, i] - alone[a, i]
+        gains[a] = np.bincount(b, change, minlength=len(counts))
     return gains

@@ -16,6 +16,8 @@ __all__ = ["Plan", "Training"]
 
 LOOKS = 5
 """Looks at the likelihood whose mean is compared with that of as many before."""
+EMPTY_ROUNDS = 2
+"""Rounds of split-merge moves that find nothing, after which there are no more; the first may come too early."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class Plan:
     thin : int
         Sweeps from one look to the next, counted backwards from the last sweep.
     exchanges : collection of int
-        Sweeps after which a round of split-merge moves is held.
+        Sweeps after which a round of split-merge moves is held, until `EMPTY_ROUNDS` of them have found nothing.
     optimize_priors : int
-        Sweeps between two updates of the priors, after the last of `exchanges`; 0 is never.
+        Sweeps between two updates of the priors, after the last round; 0 is never.
     tol : float
         Burn-in ends where the mean of `LOOKS` looks, in log-likelihood per token, is less than this above that of the
         looks before them; 0 is never.
@@ -62,13 +64,18 @@ class Training:
     total : ndarray of shape (V, K), float64
         Sum of nzw + eta over the samples.
     n_samples : int
+    empty_rounds : int
+        Rounds of split-merge moves that have found nothing.
+    settled : int
+        The sweep after which the last round was, or will be at the latest.
     looks, log_likelihood : list
         The sweeps looked at, and the joint log-likelihood per token after each.
     """
 
     def __init__(self, chain: Chain, plan: Plan) -> None:
         self.chain, self.plan = chain, plan
-        self.n_sweeps = self.n_samples = 0
+        self.n_sweeps = self.n_samples = self.empty_rounds = 0
+        self.settled = max(plan.exchanges, default=0)
         self.burnt_in = plan.burn_in
         self.total = np.zeros((len(chain.nzw), chain.n_topics))
         self.looks: list[int] = []
@@ -85,8 +92,8 @@ class Training:
         while self.n_sweeps < min(until, self.last):
             number = self.n_sweeps + 1
             chain.sweep(number)
-            if number in plan.exchanges:
-                exchange_topics(chain, number)
+            if number in plan.exchanges and number <= self.settled:
+                self._exchange(number)
             self._adapt(number)
             self.n_sweeps = number
             if (self.last - number) % plan.thin == 0:
@@ -100,6 +107,11 @@ class Training:
             return np.ascontiguousarray(self.total.T) / self.n_samples
         return np.ascontiguousarray(self.chain.word_topics().T) + self.chain.eta
 
+    def _exchange(self, number: int) -> None:
+        self.empty_rounds += exchange_topics(self.chain, number) == 0
+        if self.empty_rounds == EMPTY_ROUNDS:
+            self.settled = number
+
     def _look(self) -> None:
         self.looks.append(self.n_sweeps)
         self.log_likelihood.append(self.chain.log_likelihood())
@@ -107,8 +119,7 @@ class Training:
             self.total += self.chain.word_topics() + self.chain.eta
             self.n_samples += 1
             return
-        settled = max(self.plan.exchanges, default=0)
-        recent = [value for sweep, value in zip(self.looks, self.log_likelihood, strict=True) if sweep > settled]
+        recent = [value for sweep, value in zip(self.looks, self.log_likelihood, strict=True) if sweep > self.settled]
         if self.plan.tol > 0 and len(recent) >= 2 * LOOKS:
             gained = np.mean(recent[-LOOKS:]) - np.mean(recent[-2 * LOOKS : -LOOKS])
             if gained < self.plan.tol:
@@ -116,7 +127,7 @@ class Training:
 
     def _adapt(self, number: int) -> None:
         plan, chain = self.plan, self.chain
-        since = number - max(plan.exchanges, default=0)
+        since = number - self.settled
         if plan.optimize_priors and since > 0 and since % plan.optimize_priors == 0:
             alpha = fit_alpha(lambda: (ndz for _, ndz in chain.document_topics()), chain.alpha)
             chain.set_priors(alpha, fit_eta(chain.word_topics(), chain.eta))

@@ -1,5 +1,6 @@
 import itertools
 
+import fastvbow.topics._moves as _moves
 import naive
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from topics.planted import corpus, draw, matched_correlation
 from fastvbow.topics import GibbsLDA, TokenStream
 from fastvbow.topics import split_merge as moves
 from fastvbow.topics.chain import Chain
+from fastvbow.topics.training import Plan, Training
 
 K, V = 6, 40
 
@@ -29,6 +31,17 @@ def joint(chain):
     return chain.log_likelihood() * chain.nz.sum() * chain.unit
 
 
+def sample_of(chain):
+    sample = moves._Sample(chain)
+    for tokens in moves._topics(chain):
+        sample.add(tokens)
+    return sample
+
+
+def split_of(chain, t, seed):
+    return moves._split(chain, t, list(moves._topics(chain))[t], seed)
+
+
 def put(chain, z):
     chain.z[0][:] = z
     chain.count()
@@ -45,7 +58,7 @@ def mixed(request, planted):
 
 
 def test_gains_of_merging_are_those_of_the_likelihood(mixed):
-    gains, before, z = moves._merge_gains(moves._Sample.of(mixed)), joint(mixed), mixed.z[0].copy()
+    gains, before, z = moves._merge_gains(sample_of(mixed)), joint(mixed), mixed.z[0].copy()
     for a, b in ((0, 1), (1, 0), (2, 5), (4, 3)):
         put(mixed, np.where(z == b, a, z))
         assert gains[a, b] == pytest.approx(joint(mixed) - before, rel=1e-9)
@@ -53,20 +66,47 @@ def test_gains_of_merging_are_those_of_the_likelihood(mixed):
 
 
 @pytest.mark.parametrize("t", [0, 4])
-def test_gain_of_splitting_is_that_of_the_likelihood_and_an_entropy(mixed, t, monkeypatch):
+def test_gain_of_splitting_is_that_of_the_likelihood_and_an_entropy(mixed, t):
     # the other half goes to a topic that is empty
     z = mixed.z[0].copy()
     put(mixed, np.where(z == 5, 3, z))
-    before, with_entropy = joint(mixed), moves._split(mixed, t, 7)
-    monkeypatch.setattr(moves._Sample, "entropy", lambda *_: 0.0)
-    split = moves._split(mixed, t, 7)
-    assert 0 < len(split.second[0]) < np.sum(z == t) and (z[split.second[0]] == t).all()
-    mixed.z[0][split.second[0]] = 5
+    here, before = np.flatnonzero(mixed.z[0] == t), joint(mixed)
+    split = split_of(mixed, t, 7)
+    assert 0 < split.halves.sum() < len(split.halves) == len(here)
+    mixed.z[0][here[split.halves == 1]] = 5
     mixed.count()
-    assert split.gain == pytest.approx(joint(mixed) - before, rel=1e-9)
-    monkeypatch.undo()
-    entropy = moves._Sample.of(mixed).entropy(t, 5)
-    assert entropy > 0 and with_entropy.gain == pytest.approx(split.gain + entropy, rel=1e-9)
+    entropy = sample_of(mixed).entropy(t, 5)
+    assert entropy > 0
+    assert split.gain == pytest.approx(joint(mixed) - before + entropy, rel=1e-9)
+
+
+@pytest.mark.parametrize("sizes", [[1], [3], [5, 1, 9, 2, 2], [30] * 7 + [1, 1, 50, 4]])
+@pytest.mark.parametrize("weights", [np.ones(12), np.arange(1, 13) / 64])
+def test_the_chain_of_two_topics_is_its_slow_twin(sizes, weights):
+    rng = np.random.default_rng(len(sizes))
+    n, numbers = sum(sizes), np.cumsum(rng.integers(1, 9, len(sizes)))
+    words, edges = rng.integers(0, 12, n).astype(np.uint32), np.concatenate([[0], np.cumsum(sizes)])
+    z, nzw, ndz, share = np.empty(n, np.uint8), np.zeros((12, 2)), np.empty((len(sizes), 2)), np.empty(n)
+    _moves.split(words, edges, numbers, weights, 0.3, 0.05, 11, 4, z, nzw, ndz, share)
+    expected = naive.split_topic(words, edges, numbers, weights, 0.3, 0.05, 11, 4)
+    np.testing.assert_array_equal(z, expected[0])
+    np.testing.assert_allclose(share, expected[1], rtol=1e-12)
+    documents = np.repeat(np.arange(len(sizes)), sizes)
+    np.testing.assert_array_equal(nzw, [[weights[w] * np.sum(z[words == w] == k) for k in (0, 1)] for w in range(12)])
+    np.testing.assert_array_equal(
+        ndz, [[weights[words[(documents == d) & (z == k)]].sum() for k in (0, 1)] for d in range(len(sizes))]
+    )
+
+
+def test_tokens_are_grouped_whatever_is_held_at_once(mixed, monkeypatch):
+    z, words = mixed.z[0], mixed.streams[0].words
+    for batch in (1, 7000, 10**6):
+        monkeypatch.setattr(moves, "BATCH", batch)
+        for t, tokens in enumerate(moves._topics(mixed)):
+            here = np.flatnonzero(z == t)
+            np.testing.assert_array_equal(tokens.words, words[here])
+            np.testing.assert_array_equal(np.repeat(tokens.numbers, np.diff(tokens.edges)), here // 80)
+        assert t == K - 1
 
 
 def test_entropy_of_a_choice(mixed):
@@ -84,19 +124,33 @@ def test_entropy_of_a_choice(mixed):
             entropy -= np.sum(p * np.log(p))
             nzw[w, z[i]] += c
             ndz[d, z[i]] += c
-        assert moves._Sample.of(mixed).entropy(a, b) == pytest.approx(entropy, rel=1e-9)
+        assert sample_of(mixed).entropy(a, b) == pytest.approx(entropy, rel=1e-9)
 
 
-def test_entropies_only_lower_gains_that_could_matter(mixed):
-    gains = moves._merge_gains(moves._Sample.of(mixed))
-    gains[np.tril_indices(K)] = -np.inf
-    found, sample = gains.copy(), moves._Sample.of(mixed)
-    moves._subtract_entropies(found, sample, -np.median(gains[np.triu_indices(K, 1)]))
-    changed = 0
-    for a, b in zip(*np.triu_indices(K, 1), strict=True):
-        assert found[a, b] in (gains[a, b], gains[a, b] - sample.entropy(a, b))
-        changed += found[a, b] != gains[a, b]
-    assert changed == K * (K - 1) / 2 // 2
+def test_the_best_pair_is_that_of_all_entropies(mixed):
+    """Though most of them are not looked at."""
+    sample, rng = sample_of(mixed), np.random.default_rng(0)
+    gains = moves._merge_gains(sample)
+    for a, b in itertools.combinations(range(K), 2):
+        gains[a, b] -= sample.entropy(a, b)
+    merges = moves._Merges(sample)
+    for _ in range(40):
+        free, other = rng.random(K) < 0.8, int(rng.integers(K))
+        allowed = free & (np.arange(K) != other)
+        pairs = {p: gains[p] for p in itertools.combinations(np.flatnonzero(allowed), 2)}
+        if not pairs:
+            continue
+        best = max(pairs, key=pairs.get)
+        gain, a, b = merges.best(free, other, pairs[best] - 1)
+        assert (gain, a, b) == (pytest.approx(pairs[best]), *best)
+        assert merges.best(free, other, pairs[best] + 1)[0] == -np.inf
+
+
+def test_entropies_that_could_not_matter_are_not_looked_at(mixed):
+    merges = moves._Merges(sample_of(mixed))
+    gains = np.sort(merges.gains[np.triu_indices(K, 1)])
+    assert merges.best(np.ones(K, bool), 0, gains[-1])[0] == -np.inf
+    assert not merges._known.any()
 
 
 def test_topics_that_overlap_are_not_merged_to_no_good():
@@ -108,9 +162,9 @@ def test_topics_that_overlap_are_not_merged_to_no_good():
     chain = Chain.start([stream], np.full(8, 0.5), 0.1, np.ones(60), 3, None, 0.9)
     for number in range(1, 60):
         chain.sweep(number)
-    merges = moves._merge_gains(moves._Sample.of(chain))
+    merges = moves._merge_gains(sample_of(chain))
     merges[np.tril_indices(8)] = -np.inf
-    splits = list(moves._splits(chain, 60))
+    splits = [split_of(chain, t, t) for t in range(8)]
     assert merges.max() + max(split.gain for split in splits) > 0, "nothing would be merged even so: a weak test"
     assert moves.exchange_topics(chain, 60) == 0
 
@@ -118,11 +172,11 @@ def test_topics_that_overlap_are_not_merged_to_no_good():
 def test_few_documents_estimate_the_gains_of_merging(planted, monkeypatch):
     chain = chain_of(planted)
     chain.sweep(1)
-    exact = moves._merge_gains(moves._Sample.of(chain))
+    exact = moves._merge_gains(sample_of(chain))
     monkeypatch.setattr(moves, "DOCUMENTS", 75)
     pairs = np.triu_indices(K, 1)
-    assert not np.array_equal(moves._merge_gains(moves._Sample.of(chain))[pairs], exact[pairs])
-    np.testing.assert_allclose(moves._merge_gains(moves._Sample.of(chain))[pairs], exact[pairs], rtol=0.1)
+    assert not np.array_equal(moves._merge_gains(sample_of(chain))[pairs], exact[pairs])
+    np.testing.assert_allclose(moves._merge_gains(sample_of(chain))[pairs], exact[pairs], rtol=0.1)
 
 
 def test_a_merged_pair_and_a_split_topic_are_mended(planted):
@@ -171,11 +225,29 @@ def test_neither_cuts_nor_threads_change_a_round(planted):
 
 
 @pytest.mark.parametrize(
-    ("burn_in", "n_rounds", "sweeps"), [(100, 4, [20, 40, 60, 80]), (20, 4, [5, 10, 15]), (9, 4, [])]
+    ("burn_in", "n_rounds", "sweeps"),
+    [(100, 4, [10, 20, 40, 80]), (100, 2, [40, 80]), (20, 4, [8, 16]), (6, 4, []), (100, 0, [])],
 )
-def test_rounds_are_spread_over_burn_in(burn_in, n_rounds, sweeps):
+def test_rounds_are_held_ever_more_rarely(burn_in, n_rounds, sweeps):
     assert moves.rounds_before(burn_in, n_rounds) == sweeps
-    assert moves.rounds_before(burn_in, 0) == []
+
+
+def test_rounds_end_when_two_have_found_nothing(monkeypatch):
+    found = {5: 1, 10: 0, 20: 3, 40: 0, 80: 1}
+    held = []
+
+    def exchange(chain, number):
+        held.append(number)
+        return found[number]
+
+    monkeypatch.setattr("fastvbow.topics.training.exchange_topics", exchange)
+    stream = TokenStream(np.zeros(4, np.uint16), np.array([0, 4]), 2)
+    chain = Chain.start([stream], np.full(3, 0.2), 0.1, np.ones(2), 0, None, 0.9)
+    training = Training(chain, Plan(200, 100, 5, sorted(found)))
+    assert training.settled == 80
+    training.run(200)
+    assert held == [5, 10, 20, 40]
+    assert (training.settled, training.empty_rounds) == (40, 2)
 
 
 def test_no_luck_of_the_seed():
@@ -204,18 +276,18 @@ def test_no_luck_of_the_seed():
 
 def test_none_with_given_groups_or_priors_of_their_own(monkeypatch):
     held = []
-    monkeypatch.setattr("fastvbow.topics.training.exchange_topics", lambda chain, number: held.append(number))
+    monkeypatch.setattr("fastvbow.topics.training.exchange_topics", lambda chain, number: held.append(number) or 1)
     X = np.random.default_rng(0).integers(0, 4, (30, 12))
     model = GibbsLDA(3, max_iter=40, random_state=0)
     model.fit(X)
-    assert held == [5, 10, 15]
+    assert held == [8, 16]
     held.clear()
     model.fit(X, doc_groups=np.zeros(30, int))
     model.set_params(doc_topic_prior=[0.1, 0.2, 0.3]).fit(X)
     model.set_params(doc_topic_prior=None, split_merge=0).fit(X)
     assert held == []
     model.set_params(split_merge=1).fit(X, doc_groups=np.zeros(30, int))
-    assert held == [10]
+    assert held == [16]
 
 
 def test_topics_are_recovered_by_every_algorithm(planted):
