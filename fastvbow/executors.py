@@ -7,18 +7,19 @@ threads there are.
 
 from __future__ import annotations
 
+import itertools
 import operator
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from fastvbow.errors import UsageError
 
-__all__ = ["effective_jobs", "make_executor", "one_thread_each", "run_tasks"]
+__all__ = ["Team", "effective_jobs", "make_executor", "one_thread_each", "run_tasks"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -176,3 +177,42 @@ def _run_tasks(
     finally:
         for future in pending:
             future.cancel()
+
+
+class Team:
+    """Threads for work that comes again and again, some milliseconds of it each time: they wait in between.
+
+    Parameters
+    ----------
+    n_threads : int
+        The calling thread is one of them.
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+        self._others = ThreadPoolExecutor(n_threads - 1, "fastvbow") if n_threads > 1 else None
+
+    def run(self, function: Callable[[int], object], n_tasks: int, stop: threading.Event) -> None:
+        """Call `function` with 0 to n_tasks - 1, in any order; return when all calls have ended.
+
+        An exception sets `stop`, which tasks should look at from time to time, and comes through when all have ended.
+        """
+        numbers = itertools.count()
+
+        def work() -> None:
+            try:
+                while not stop.is_set() and (i := next(numbers)) < n_tasks:
+                    function(i)
+            except BaseException:
+                stop.set()
+                raise
+
+        futures: list[Future[None]] = []
+        if self._others is not None:
+            futures = [self._others.submit(work) for _ in range(min(self.n_threads, n_tasks) - 1)]
+        try:
+            work()
+        finally:
+            wait(futures)
+        for future in futures:
+            future.result()

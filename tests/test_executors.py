@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastvbow.errors import UsageError
-from fastvbow.executors import effective_jobs, make_executor, run_tasks
+from fastvbow.executors import Team, effective_jobs, make_executor, run_tasks
 
 
 class Watched:
@@ -168,6 +168,47 @@ def test_tasks_that_cannot_be_drawn_cancel_what_is_pending():
     with make_executor(2) as executor, pytest.raises(OSError, match="no more"):
         list(run_tasks(executor, task, tasks(), ahead=10))
     assert len(begun) <= 4
+
+
+@pytest.mark.parametrize("n_tasks", [0, 1, 2, 50])
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_a_team_does_everything_once_on_threads_that_stay(n_threads, n_tasks):
+    team, threads = Team(n_threads), set()
+    for _ in range(3):
+        done = []
+
+        def task(i, done=done):
+            threads.add(threading.get_ident())
+            done.append(i)
+
+        team.run(task, n_tasks, threading.Event())
+        assert sorted(done) == list(range(n_tasks))
+    assert len(threads) <= n_threads
+    assert threads <= {threading.get_ident()} if n_threads == 1 or n_tasks < 2 else True
+
+
+def test_a_team_works_side_by_side():
+    both = threading.Barrier(2, timeout=20)
+    for _ in range(3):
+        Team(2).run(lambda _: both.wait(), 2, threading.Event())
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize("in_caller", [True, False])
+def test_an_error_in_a_team_stops_all_and_comes_through(in_caller, error):
+    stop, ended, both = threading.Event(), [], threading.Barrier(2, timeout=20)
+    caller = threading.get_ident()
+
+    def task(i):
+        both.wait()
+        if (threading.get_ident() == caller) == in_caller:
+            raise error
+        assert stop.wait(20)
+        ended.append(i)
+
+    with pytest.raises(error):
+        Team(2).run(task, 10, stop)
+    assert len(ended) == 1, "the other one came to its end, and none was begun after"
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 64, np.int64(3)])

@@ -17,7 +17,7 @@ from scipy.special import gammaln
 
 import fastvbow.topics._gibbs as _gibbs
 from fastvbow.errors import UsageError
-from fastvbow.executors import make_executor, run_tasks
+from fastvbow.executors import Team
 from fastvbow.memory import aligned
 from fastvbow.topics.checks import WEIGHT_STEPS
 from fastvbow.topics.stream import TokenStream
@@ -120,6 +120,7 @@ class Chain:
         self._width = 2 if algorithm == "lockstep" and n_topics > MANY_TOPICS else ALGORITHMS[algorithm]
         self._exact, self._instructions = algorithm == "exact", (instructions or _gibbs.instructions()).encode()
         self._walks = list(self._cut(n_walks))
+        self._team = Team(min(n_threads, n_walks))
         self._copies = [(aligned(self.nzw.shape, np.int32), np.zeros_like(self.nz)) for _ in self._walks[1:]]
         self._copies.append((self.nzw, self.nz))
         self._samplers = [self._sampler(*copy) for copy in self._copies]
@@ -188,13 +189,7 @@ class Chain:
                 pass
 
         try:
-            with make_executor(min(self.n_threads, len(self._walks))) as executor:
-                try:
-                    for _ in run_tasks(executor, walk, range(len(self._walks)), ahead=len(self._walks)):
-                        pass
-                except BaseException:
-                    stop.set()
-                    raise
+            self._team.run(walk, len(self._walks), stop)
         finally:
             for sampler in self._samplers:
                 sampler.abandon()  # nothing is in flight unless this was interrupted
