@@ -45,17 +45,6 @@ void put_back(sampler_t *s) {
 #define WIDTH 4
 #include "sampler_kernels.h"
 
-const char *best_instructions(void) {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return "avx512";
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return "avx2";
-#endif
-    return "baseline";
-}
-
 sample_t sample_for(const char *instructions, int exact) {
     const char *best = best_instructions();
 #if defined(__x86_64__)

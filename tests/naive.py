@@ -194,6 +194,42 @@ def sweep(documents, z, weights, alpha, eta, seed, number, nzw, *, width, exact)
                     lanes[at] = last
 
 
+def sparse_sweep(documents, z, weights, alpha, eta, seed, number, nzw):
+    """Change z and nzw in place: the sequential chain, a draw from the word's list of topics, or else from all."""
+    (V, K), nz = nzw.shape, nzw.sum(axis=0)
+    lists = [list(np.flatnonzero(row)) for row in nzw]
+
+    def by_lane(items):
+        return [items[i] for lane in range(16) for i in range(lane, len(items), 16)]
+
+    for d, words in enumerate(documents):
+        ndz = np.bincount(z[d], np.array(weights)[words], minlength=K) if len(words) else None
+        for i, w in enumerate(words):
+            for counts in (nzw[w], nz, ndz):
+                counts[z[d][i]] -= weights[w]
+            if nzw[w, z[d][i]] == 0:
+                at, last = lists[w].index(z[d][i]), lists[w].pop()
+                if at < len(lists[w]):
+                    lists[w][at] = last
+            share = (ndz + alpha) / (nz + V * eta)
+            topics = by_lane(lists[w])
+            p = (nzw[w] * share)[topics].cumsum()
+            by_word = p[-1] if len(p) else 0.0
+            u = (mix((document_key(seed, number, d) + GAMMA * (i + 1)) & MASK) >> 40) / 2**24
+            left = u * (by_word + eta * share.sum())
+            if left < by_word:
+                k = topics[int(np.searchsorted(p, left, side="right"))]
+            else:
+                every = by_lane(range(K))
+                at = int(np.searchsorted(share[every].cumsum(), (left - by_word) / eta, side="right"))
+                k = every[min(at, K - 1)]
+                if k not in lists[w]:
+                    lists[w].append(k)
+            z[d][i] = int(k)
+            for counts in (nzw[w], nz, ndz):
+                counts[k] += weights[w]
+
+
 def log_joint(documents, z, weights, alpha, eta, V):
     """log p(w, z) per token, every cell of every table."""
     nzw, ndz = count(documents, z, weights, V, len(alpha))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 import fastvbow.topics._gibbs as _gibbs
+import fastvbow.topics._sparse as _sparse
 from fastvbow.errors import UsageError
 from fastvbow.executors import Team
 from fastvbow.memory import aligned
@@ -24,8 +25,8 @@ from fastvbow.topics.stream import TokenStream
 
 __all__ = ["ALGORITHMS", "Chain", "other_seed"]
 
-ALGORITHMS = {"exact": 8, "lockstep": 16}
-"""Samplers, and how many documents each advances together; see ``src_ext/sampler_kernels.h``."""
+ALGORITHMS = {"exact": 8, "lockstep": 16, "sparse": 1}
+"""Samplers, and how many documents each advances together; see ``src_ext/sampler_kernels.h``, ``sparse_kernels.h``."""
 MANY_TOPICS = 512
 """Beyond so many topics lockstep advances 2 documents: what it keeps of each must stay in the first cache."""
 BLOCK = 1_000_000  # tokens a kernel call takes, some 10 ms
@@ -62,7 +63,7 @@ class Chain:
     seed : int
     z : list of ndarray, uint8 (K <= 256) or uint16
         The topic of every token, one array a partition; changed in place.
-    algorithm : {"exact", "lockstep"}, default="exact"
+    algorithm : {"exact", "lockstep", "sparse"}, default="exact"
     n_walks : int, default=1
         Parts of the corpus that are sampled side by side, each from its own copy of the counts, which are put together
         after every sweep (AD-LDA, Newman et al. 2009). 1 is one chain over all documents.
@@ -112,18 +113,19 @@ class Chain:
         self.counts = (steps // divisor).astype(np.int32)
         self.unit = divisor / WEIGHT_STEPS
         self._base = np.zeros((1, 1)) if base is None else np.rint(base / self.unit)
-        self._check_sizes()
+        tokens = self._check_sizes()
         n_topics, n_words = len(alpha), len(weights)
         padded = -(-n_topics // _gibbs.VECTOR_TOPICS) * _gibbs.VECTOR_TOPICS
-        self.nzw, self.nz = aligned((n_words, padded), np.int32), np.zeros(padded, np.int64)
-        self.n_threads = n_threads
+        self._nzw, self.nz = aligned((n_words, padded), np.int32), np.zeros(padded, np.int64)
         self._width = 2 if algorithm == "lockstep" and n_topics > MANY_TOPICS else ALGORITHMS[algorithm]
-        self._exact, self._instructions = algorithm == "exact", (instructions or _gibbs.instructions()).encode()
+        self._algorithm, self._instructions = algorithm, (instructions or _gibbs.instructions()).encode()
+        self._room = np.minimum(n_topics, tokens + np.count_nonzero(self._base, axis=1)).astype(np.int64)
         self._walks = list(self._cut(n_walks))
-        self._team = Team(min(n_threads, n_walks))
-        self._copies = [(aligned(self.nzw.shape, np.int32), np.zeros_like(self.nz)) for _ in self._walks[1:]]
-        self._copies.append((self.nzw, self.nz))
+        self.n_threads, self._team = n_threads, Team(min(n_threads, n_walks))
+        self._copies = [(self._copy(), np.zeros_like(self.nz)) for _ in self._walks[1:]]
+        self._copies.append((self._nzw, self.nz))
         self._samplers = [self._sampler(*copy) for copy in self._copies]
+        self._listed = False  # whether the counts stand in the lists of the sparse sampler alone
         self.count()
 
     @classmethod
@@ -152,28 +154,45 @@ class Chain:
         """K."""
         return len(self.alpha)
 
+    @property
+    def nzw(self) -> NDArray[np.int32]:
+        """Counts of words in topics."""
+        if self._listed:
+            self._samplers[0].store(self._nzw)
+            self._listed = False
+        return self._nzw
+
     def count(self) -> None:
         """Count words in topics anew, from `z`."""
-        self.nzw[:, : self.n_topics] = self._base
-        self.nz[:] = self.nzw.sum(axis=0, dtype=np.int64)
+        self._listed = False
+        self._nzw[:, : self.n_topics] = self._base
+        self.nz[:] = self._nzw.sum(axis=0, dtype=np.int64)
         for stream, z in zip(self.streams, self.z, strict=True):
-            _gibbs.count_words(stream.words, z, self.counts, self.nzw, self.nz)
+            _gibbs.count_words(stream.words, z, self.counts, self._nzw, self.nz)
+        if self._algorithm == "sparse":
+            for sampler in self._samplers:
+                sampler.load(self._nzw)
 
     def word_topics(self) -> NDArray[np.float64]:
         """Tokens of every word in every topic, by weight: ndarray of shape (V, K), float64."""
-        return self.nzw[:, : self.n_topics] * self.unit
+        return self.nzw[:, : self.n_topics].astype(np.float64) * self.unit
 
     def set_priors(self, alpha: NDArray[np.float64], eta: float) -> None:
         """Go on with other priors."""
-        self.alpha, self.eta = alpha, eta
+        nzw, self.alpha, self.eta = self.nzw, alpha, eta
         self._samplers = [self._sampler(*copy) for copy in self._copies]
+        if self._algorithm == "sparse":
+            for sampler in self._samplers:
+                sampler.load(nzw)
 
     def sweep(self, number: int) -> None:
         """Sample the topic of every token once; an interruption leaves topics and counts that agree."""
-        before = self.nzw.copy() if len(self._walks) > 1 else self.nzw
-        total = self.nz.copy()
+        dense = self._algorithm != "sparse"
+        before, total = self._nzw.copy() if dense and len(self._walks) > 1 else self._nzw, self.nz.copy()
         for nzw, nz in self._copies[:-1]:
-            nzw[:], nz[:] = self.nzw, self.nz
+            nz[:] = self.nz
+            if dense:
+                nzw[:] = self._nzw
         stop = threading.Event()
 
         def walk(i: int) -> None:
@@ -193,11 +212,20 @@ class Chain:
         finally:
             for sampler in self._samplers:
                 sampler.abandon()  # nothing is in flight unless this was interrupted
-            for nzw, nz in self._copies[:-1]:
-                self.nzw += nzw - before
-                self.nz += nz - total
+            self._listed = not dense
+            if len(self._walks) > 1:
+                self._merge(before, total)
             if _gibbs.DEBUG:
                 self._check_counts()
+
+    def _merge(self, before: NDArray[np.int32], total: NDArray[np.int64]) -> None:
+        """Put the walks' counts together."""
+        if self._algorithm == "sparse":
+            self.count()
+            return
+        for nzw, nz in self._copies[:-1]:
+            self._nzw += nzw - before
+            self.nz += nz - total
 
     def _check_counts(self) -> None:
         nzw, nz = self.nzw.copy(), self.nz.copy()
@@ -233,10 +261,29 @@ class Chain:
             log_z[documents] = terms.sum(axis=1) + lengths
         return float((log_w + log_z.sum()) / nz.sum())
 
+    def _copy(self) -> NDArray[np.int32]:
+        """Room for the counts of another walk; the sparse sampler has its own."""
+        return self._nzw if self._algorithm == "sparse" else aligned(self._nzw.shape, np.int32)
+
     def _sampler(self, nzw: NDArray[np.int32], nz: NDArray[np.int64]) -> Any:
         padded = len(nz)
         alpha = aligned((padded,), np.float32)
         alpha[: self.n_topics] = self.alpha / self.unit
+        if self._algorithm == "sparse":
+            longest = int(self._room.max(initial=0)) // _gibbs.VECTOR_TOPICS * _gibbs.VECTOR_TOPICS
+            return _sparse.SparseSampler(
+                self._room,
+                nz,
+                alpha,
+                self.counts,
+                self.eta / self.unit,
+                self.n_topics,
+                self.streams[0].words.itemsize,
+                self.z[0].itemsize,
+                aligned((3, padded), np.float32),
+                aligned((max(padded, longest + _gibbs.VECTOR_TOPICS),), np.float32),
+                self._instructions,
+            )
         return _gibbs.Sampler(
             nzw,
             nz,
@@ -250,17 +297,19 @@ class Chain:
             aligned((self._width, padded), np.float32),
             np.zeros(len(nzw), np.uint32),
             aligned((2, _gibbs.MOST_DOCUMENTS), np.uint32),
-            self._exact,
+            self._algorithm == "exact",
             self._instructions,
         )
 
-    def _check_sizes(self) -> None:
+    def _check_sizes(self) -> NDArray[np.int64]:
+        """Tokens of every word, (V,); raises where there are too many."""
+        tokens = np.zeros(len(self.counts), np.int64)
         units = np.zeros(len(self.counts), np.int64) + self._base.sum(axis=1).astype(np.int64)
         first = 0
         for stream in self.streams:
             for begin, end in stream.blocks(BLOCK):
                 words = stream.words[stream.offsets[begin] : stream.offsets[end]]
-                units += np.bincount(words, minlength=len(units)) * self.counts
+                tokens += np.bincount(words, minlength=len(units))
             longest = int(np.diff(stream.offsets).max(initial=0))
             if longest * int(self.counts.max()) >= MOST_DOCUMENT:
                 for d in np.flatnonzero(np.diff(stream.offsets) * int(self.counts.max()) >= MOST_DOCUMENT):
@@ -272,11 +321,13 @@ class Chain:
                             f"{MOST_DOCUMENT * self.unit:g} is the most: cut it in pieces, or round the weights"
                         )
             first += stream.n_docs
+        units += tokens * self.counts
         if units.max(initial=0) > MOST_UNITS:
             raise UsageError(
                 f"word {int(units.argmax())} has a mass of {units.max() * self.unit:g} tokens, but with these weights "
                 f"{MOST_UNITS * self.unit:g} is the most: train on a part of the corpus, or round the weights"
             )
+        return tokens
 
     def _cut(self, n_walks: int) -> Iterator[list[Part]]:
         """The corpus in `n_walks` runs of documents with about as many tokens each."""

@@ -22,22 +22,31 @@ __all__ = ["algorithm_for", "chain_options", "learn_more", "plan_for", "train"]
 
 LOCKSTEP_FROM = 100_000
 """Tokens of a corpus beside which those of a round are few."""
+SPARSE_FROM = 256
+"""Topics; with fewer the dense samplers are quicker whatever the words."""
 SPLIT_MERGE_ROUNDS = 4
 
 
-def algorithm_for(algorithm: Any, n_tokens: int) -> str:
+def algorithm_for(algorithm: Any, streams: list[TokenStream], n_topics: int) -> str:
     """The sampler that a parameter `algorithm` means."""
     if algorithm not in ("auto", *ALGORITHMS):
-        raise ValueError(f"algorithm must be auto, {' or '.join(ALGORITHMS)}, got {algorithm!r}")
+        raise ValueError(f"algorithm must be one of {', '.join(('auto', *ALGORITHMS))}, got {algorithm!r}")
     if algorithm != "auto":
         return str(algorithm)
-    return "lockstep" if n_tokens >= LOCKSTEP_FROM else "exact"
+    if n_topics >= SPARSE_FROM:
+        tokens = np.zeros(streams[0].n_words, np.int64)
+        for stream in streams:
+            tokens += np.bincount(stream.words, minlength=len(tokens))
+        # the topics of the word of a token are that many at most, on average
+        if np.minimum(tokens, n_topics) @ tokens <= n_topics / 2 * tokens.sum():
+            return "sparse"
+    return "lockstep" if sum(stream.n_tokens for stream in streams) >= LOCKSTEP_FROM else "exact"
 
 
-def chain_options(model: Any, n_tokens: int) -> dict[str, Any]:
+def chain_options(model: Any, streams: list[TokenStream], n_topics: int) -> dict[str, Any]:
     """How to sample, from the parameters of a `GibbsLDA`."""
     return {
-        "algorithm": algorithm_for(model.algorithm, n_tokens),
+        "algorithm": algorithm_for(model.algorithm, streams, n_topics),
         "n_walks": checks.whole("n_walks", model.n_walks, 1),
         "n_threads": effective_jobs(model.n_jobs, default=1),
     }
@@ -118,10 +127,10 @@ def learn_more(model: Any, streams: list[TokenStream]) -> Training:
     """
     alpha, eta, weights = model.doc_topic_prior_, model.topic_word_prior_, model.word_weights_
     n_sweeps = max(10, model.max_iter // 10)
-    phi, n_tokens = np.ascontiguousarray(model.topic_word_.T), sum(stream.n_tokens for stream in streams)
+    phi = np.ascontiguousarray(model.topic_word_.T)
     theta = infer_theta(streams, phi, alpha, weights, model.transform_iter, effective_jobs(model.n_jobs, default=1))
     groups, seed = theta.argmax(axis=1).astype(np.int64), other_seed(model.seed_, model.n_iter_)
-    algorithm, base = algorithm_for(model.algorithm, n_tokens), model.components_.T - eta
+    algorithm, base = algorithm_for(model.algorithm, streams, len(alpha)), model.components_.T - eta
     chain = Chain.start(streams, alpha, eta, weights, seed, groups, 0.5, algorithm=algorithm, base=base)
     training = Training(chain, Plan(n_sweeps, n_sweeps // 2, 1))
     training.run(n_sweeps)

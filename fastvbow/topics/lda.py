@@ -68,12 +68,14 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     tol : float, default=0.0
         Burn-in ends early, after the last split-merge round, where the mean of five values of `log_likelihood_` is less
         than this above that of the five before. 0 never ends it.
-    algorithm : {"auto", "exact", "lockstep"}, default="auto"
+    algorithm : {"auto", "exact", "lockstep", "sparse"}, default="auto"
         The sampler. "exact" is the sequential chain, visiting eight documents in turn: every token sees all others as
         they are. "lockstep" samples one token of each of 16 documents (2 beyond 512 topics) from the counts without
         them, with the topics' totals of at most 32 such rounds ago: faster, and beside a corpus of thousands of tokens
-        not told apart by its perplexity. "auto" is "lockstep" where the corpus has 100,000 tokens or more, and "exact"
-        where it has fewer.
+        not told apart by its perplexity. "sparse" is the sequential chain, document by document, over the topics that a
+        token's word has (Yao et al. 2009): for many topics of which a word has few. "auto" is "sparse" from 256 topics
+        on where the words are so rare that they have tokens in half of the topics at most; "lockstep" where the corpus
+        has 100,000 tokens or more, and "exact" where it has fewer.
     n_walks : int, default=1
         Parts of the corpus that are sampled side by side, each from its own copy of the counts, which are put together
         after each sweep (AD-LDA, Newman et al. 2009): as many threads can train. Changes the result, as it does not
@@ -113,6 +115,8 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     T. L. Griffiths and M. Steyvers (2004), Finding scientific topics, PNAS 101: the sampler, eq. 5.
     H. M. Wallach, I. Murray, R. Salakhutdinov and D. Mimno (2009), Evaluation methods for topic models: `perplexity`.
     D. Newman, A. Asuncion, P. Smyth and M. Welling (2009), Distributed algorithms for topic models: `n_walks`.
+    L. Yao, D. Mimno and A. McCallum (2009), Efficient methods for topic model inference on streaming document
+    collections: the sampler "sparse".
     S. Jain and R. M. Neal (2004), A split-merge Markov chain Monte Carlo procedure: the moves of `split_merge`.
     A. Asuncion, M. Welling, P. Smyth and Y. W. Teh (2009), On smoothing and inference for topic models: `transform`.
     A. T. Wilson and P. A. Chew (2010), Term weighting schemes for latent Dirichlet allocation: `word_weights`.
@@ -212,7 +216,7 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         groups = checks.doc_groups(doc_groups, sum(stream.n_docs for stream in streams), n_topics)
         n_tokens = sum(stream.n_tokens for stream in streams)
         plan = plan_for(self, alpha, n_tokens, given_groups=groups is not None)
-        options = chain_options(self, n_tokens)
+        options = chain_options(self, streams, n_topics)
         if not n_tokens:
             raise ValueError("the corpus has no tokens: every document is empty")
         seed = int(check_random_state(self.random_state).randint(0, 2**64, dtype=np.uint64))

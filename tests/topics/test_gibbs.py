@@ -58,7 +58,10 @@ def test_kernel_equals_its_twin(name, dtype, algorithm, instructions):
     width = 2 if algorithm == "lockstep" and K > 512 else ALGORITHMS[algorithm]
     for number in range(1, 6):
         chain.sweep(number)
-        naive.sweep(documents, z, weights, alpha, 0.05, SEED, number, nzw, width=width, exact=algorithm == "exact")
+        if algorithm == "sparse":
+            naive.sparse_sweep(documents, z, weights, alpha, 0.05, SEED, number, nzw)
+        else:
+            naive.sweep(documents, z, weights, alpha, 0.05, SEED, number, nzw, width=width, exact=algorithm == "exact")
         np.testing.assert_array_equal(chain.z[0], np.concatenate(z))
         np.testing.assert_array_equal(chain.word_topics(), nzw)
         assert not chain.nzw[:, K:].any() and not chain.nz[K:].any()
@@ -66,6 +69,26 @@ def test_kernel_equals_its_twin(name, dtype, algorithm, instructions):
             chain.log_likelihood(), naive.log_joint(documents, z, weights, alpha, 0.05, V), rtol=1e-12
         )
     assert chain.z[0].dtype == (np.uint8 if K <= 256 else np.uint16)
+
+
+@pytest.mark.parametrize("instructions", INSTRUCTIONS)
+def test_lists_longer_than_a_vector(instructions):
+    """Twice as many documents as a list has topics, weights, and words that come and go."""
+    only_here(instructions)
+    rng = np.random.default_rng(9)
+    V, K = 12, 70
+    documents = corpus(rng, rng.integers(1, 40, 60), V)
+    alpha, weights = np.full(K, 0.2), np.where(np.arange(V) % 3, 1.0, 2.5)
+    options = {"algorithm": "sparse", "instructions": instructions}
+    chain = Chain.start([stream_of(documents, V)], alpha, 0.02, weights, SEED, None, 0.9, **options)
+    z = naive.initialise(documents, None, 0.9, K, SEED)
+    nzw = naive.count(documents, z, weights, V, K)[0]
+    assert np.count_nonzero(nzw, axis=1).max() > 32
+    for number in range(1, 8):
+        chain.sweep(number)
+        naive.sparse_sweep(documents, z, weights, alpha, 0.02, SEED, number, nzw)
+        np.testing.assert_array_equal(chain.z[0], np.concatenate(z))
+    assert np.count_nonzero(nzw, axis=1).min() < 32
 
 
 @pytest.mark.parametrize("instructions", INSTRUCTIONS)
@@ -124,11 +147,12 @@ def test_counts_keep_summing_to_the_tokens(algorithm, n_walks):
         np.testing.assert_array_equal(chain.nzw, swept)
 
 
+@pytest.mark.parametrize("algorithm", ["exact", "sparse"])
 @pytest.mark.parametrize("alpha", [np.array([0.5, 0.5]), np.array([0.3, 1.2])])
-def test_chain_samples_the_exact_posterior(alpha):
+def test_chain_samples_the_exact_posterior(alpha, algorithm):
     documents = [[0, 1, 0], [1, 2], [2, 0]]
     states, p = naive.posterior(documents, alpha, 0.4, 3)
-    chain = Chain.start([stream_of(documents, 3)], alpha, 0.4, np.ones(3), SEED, None, 0.9)
+    chain = Chain.start([stream_of(documents, 3)], alpha, 0.4, np.ones(3), SEED, None, 0.9, algorithm=algorithm)
     seen = np.zeros(len(states))
     thin, n = 8, 12_000
     for number in range(1, thin * n + 1):

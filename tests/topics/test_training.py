@@ -11,6 +11,7 @@ from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
 from fastvbow.topics import GibbsLDA, TokenStream
 from fastvbow.topics import chain as chains
 from fastvbow.topics.chain import Chain
+from fastvbow.topics.fitting import algorithm_for
 from fastvbow.topics.priors import LEAST, fit_alpha, fit_eta
 
 K, V = 4, 30
@@ -216,16 +217,19 @@ def killed_after(n):
     return callback
 
 
+SPARSE = {"algorithm": "sparse", "optimize_priors": 3}
+
+
 @pytest.mark.parametrize(
     "options",
-    [{}, {"optimize_priors": 3}, {"n_init": 2}, {"tol": 0.05, "thin": 1, "split_merge": 0}, {"n_walks": 2}],
+    [{}, {"optimize_priors": 3}, {"n_init": 2}, {"tol": 0.05, "thin": 1, "split_merge": 0}, {"n_walks": 2}, SPARSE],
     ids=str,
 )
 def test_what_goes_on_from_a_checkpoint_ends_with_the_same_bytes(planted, tmp_path, options):
     model = GibbsLDA(K, **{"max_iter": 40, "thin": 2, "random_state": 0, **options})
     expected = clone(model).fit(planted[2])
     folder, seen = tmp_path / "state", []
-    for n in (53, 57) if "n_init" in options else (33, 37):  # killed twice, with two starts after the choice
+    for n in (53, 57) if "n_init" in options else (11, 37):  # killed twice, with two starts after the choice
         with pytest.raises(Killed):
             clone(model).fit(planted[2], callback=killed_after(n), checkpoint=folder, checkpoint_every=4)
         assert folder.is_dir()
@@ -340,7 +344,7 @@ def test_weights_are_counted_in_units(planted):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"algorithm": "alias"}, "algorithm must be auto, exact or lockstep, got 'alias'"),
+        ({"algorithm": "alias"}, "algorithm must be one of auto, exact, lockstep, sparse, got 'alias'"),
         ({"n_walks": 0}, "n_walks must be"),
         ({"split_merge": -1}, "split_merge must be"),
         ({"n_init": 0}, "n_init must be"),
@@ -368,3 +372,22 @@ def test_cuts_through_documents_of_any_length_change_no_byte(algorithm):
                 chain.sweep(number)
             found.append(np.concatenate(chain.z))
         np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("n_topics", "n_words", "n_tokens", "expected"),
+    [
+        (20, 5000, 90_000, "exact"),
+        (20, 5000, 110_000, "lockstep"),
+        (255, 5000, 110_000, "lockstep"),
+        (400, 5000, 90_000, "sparse"),  # 18 tokens a word
+        (400, 300, 110_000, "lockstep"),  # 367
+        (400, 1000, 90_000, "sparse"),  # 90
+    ],
+)
+def test_the_sampler_fits_the_corpus(n_topics, n_words, n_tokens, expected):
+    words = np.arange(n_tokens, dtype=np.uint16) % n_words
+    halves = [words[: n_tokens // 2], words[n_tokens // 2 :]]
+    streams = [TokenStream(part, np.array([0, len(part)]), n_words) for part in halves]
+    assert algorithm_for("auto", streams, n_topics) == expected
+    assert algorithm_for("exact", streams, n_topics) == "exact"
