@@ -306,3 +306,76 @@ def infer(
                 theta[d, k] /= total
             for w in range(low, high):
                 tally[w] = 0
+
+
+def fold_in(
+    const word_t[::1] words,     # IN (n_tokens,)
+    const int64_t[::1] offsets,  # IN (n_docs + 1,)
+    const double[::1] weights,   # IN (V,)
+    const double[::1] alpha,     # IN (K,)
+    const double[:, ::1] phi,    # IN (V, K) p(word | topic), word-major
+    Py_ssize_t n_sweeps,         # IN the second half of them is averaged
+    uint64_t seed,               # IN
+    Py_ssize_t begin,            # IN
+    Py_ssize_t end,              # IN
+    uint32_t[::1] tally,         # INOUT (V,) zeros, and zeros again at the end
+    double[:, ::1] scratch,      # OUT (2, K)
+    uint32_t[::1] bag,           # OUT (tokens of the longest document,)
+    uint16_t[::1] z,             # OUT (tokens of the longest document,)
+    double[:, ::1] theta,        # OUT (n_docs, K)
+):
+    """Gibbs sampling of a document's topics under frozen phi; the first sweep adds its tokens one by one."""
+    cdef Py_ssize_t K = alpha.shape[0], d, i, j, k, w, n, low, high, sweep, n_kept = n_sweeps - n_sweeps // 2
+    cdef double a = 0.0, c, total, left
+    cdef uint64_t text, key
+    cdef double* ndz = &scratch[0, 0]
+    cdef double* cumulated = &scratch[1, 0]
+    with nogil:
+        for k in range(K):
+            a += alpha[k]
+        for d in range(begin, end):
+            # the bag, in word order, is all that theta depends on: the random numbers too
+            low = tally.shape[0]
+            high = 0
+            for i in range(offsets[d], offsets[d + 1]):
+                w = words[i]
+                tally[w] += 1
+                low = min(low, w)
+                high = max(high, w + 1)
+            n = 0
+            text = 0
+            total = a
+            for w in range(low, high):
+                if tally[w]:
+                    text = mix64(mix64(text + GAMMA * <uint64_t>(w + 1)) + tally[w])
+                    total += tally[w] * weights[w]
+                    for i in range(tally[w]):
+                        bag[n] = <uint32_t>w
+                        n += 1
+                    tally[w] = 0
+            for k in range(K):
+                ndz[k] = 0.0
+                theta[d, k] = alpha[k] / total if n else alpha[k] / a
+            for sweep in range(n_sweeps if n else 0):
+                key = document_key(seed, <uint64_t>sweep, text)
+                for i in range(n):
+                    w = bag[i]
+                    c = weights[w]
+                    if sweep:
+                        ndz[z[i]] -= c
+                    left = 0.0
+                    for k in range(K):
+                        left += (ndz[k] + alpha[k]) * phi[w, k]
+                        cumulated[k] = left
+                    if left > 0.0:
+                        left *= uniform(key, <uint64_t>i)
+                        k = 0
+                        while k < K - 1 and cumulated[k] <= left:
+                            k += 1
+                    else:  # a word that no topic can hold (all underflown) tells nothing
+                        k = min(<Py_ssize_t>(uniform(key, <uint64_t>i) * K), K - 1)
+                    z[i] = <uint16_t>k
+                    ndz[k] += c
+                if sweep >= n_sweeps // 2:
+                    for k in range(K):
+                        theta[d, k] += ndz[k] / (n_kept * total)

@@ -327,3 +327,25 @@ def split_topic(words, edges, numbers, weights, alpha, eta, seed, n_sweeps, toge
                     if v < len(visits):
                         visits[v] = last
     return z, share
+
+
+def fold_in(words, weights, alpha, phi, n_sweeps, seed):
+    """Mean theta of the second half of the sweeps for one document; phi of shape (V, K)."""
+    bag = sorted(int(w) for w in words)
+    if not bag:
+        return alpha / alpha.sum()
+    text = 0
+    for w, n in sorted((w, bag.count(w)) for w in set(bag)):
+        text = mix((mix((text + GAMMA * (w + 1)) & MASK) + n) & MASK)
+    ndz, z, kept = np.zeros(len(alpha)), [0] * len(bag), []
+    for sweep in range(n_sweeps):
+        key = document_key(seed, sweep, text)
+        for i, w in enumerate(bag):
+            if sweep:
+                ndz[z[i]] -= weights[w]
+            p = ((ndz + alpha) * phi[w]).cumsum()
+            z[i] = min(int(np.searchsorted(p, p[-1] * uniform(key, i), side="right")), len(alpha) - 1)
+            ndz[z[i]] += weights[w]
+        if sweep >= n_sweeps // 2:
+            kept.append((ndz + alpha) / (ndz + alpha).sum())
+    return np.mean(kept, axis=0)

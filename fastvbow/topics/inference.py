@@ -26,6 +26,7 @@ def infer_theta(
     weights: NDArray[np.float64],
     max_iter: int,
     n_threads: int,
+    seed: int | None = None,
 ) -> NDArray[np.float64]:
     """Theta of every document, each by itself: neither its neighbours nor the number of threads change a byte.
 
@@ -37,8 +38,10 @@ def infer_theta(
     alpha : ndarray of shape (K,), float64
     weights : ndarray of shape (V,), float64
     max_iter : int
-        Iterations at most for a document.
+        Iterations at most for a document, or sweeps.
     n_threads : int
+    seed : int, default=None
+        Of fold-in Gibbs sampling; None is the fixed point of CVB0.
 
     Returns
     -------
@@ -49,11 +52,15 @@ def infer_theta(
 
     def run(task: tuple[TokenStream, int, int, NDArray[np.float64]]) -> None:
         stream, begin, end, out = task
-        richest = int(min(np.diff(stream.offsets[begin : end + 1]).max(), stream.n_words))
+        longest = int(np.diff(stream.offsets[begin : end + 1]).max())
         tally = np.zeros(stream.n_words, np.uint32)
-        scratch = np.empty((2 + richest, len(alpha)))
-        fixed = (stream.words, stream.offsets, weights, alpha, phi, max_iter, TOLERANCE)
-        _gibbs.infer(*fixed, begin, end, tally, scratch, out)
+        fixed = (stream.words, stream.offsets, weights, alpha, phi, max_iter)
+        if seed is None:
+            scratch = np.empty((2 + min(longest, stream.n_words), len(alpha)))
+            _gibbs.infer(*fixed, TOLERANCE, begin, end, tally, scratch, out)
+        else:
+            bag, z = np.empty(longest, np.uint32), np.empty(longest, np.uint16)
+            _gibbs.fold_in(*fixed, seed, begin, end, tally, np.empty((2, len(alpha))), bag, z, out)
 
     def tasks() -> Iterator[tuple[TokenStream, int, int, NDArray[np.float64]]]:
         first = 0

@@ -1,16 +1,20 @@
+import copy
+import itertools
 import threading
 from types import SimpleNamespace
 
 import naive
 import numpy as np
 import pytest
+from scipy.special import gammaln
+from sklearn.base import clone
 from topics.planted import corpus, draw, stream_of
 
 from fastvbow import executors
 from fastvbow.topics import GibbsLDA, TokenStream, _gibbs
 from fastvbow.topics.inference import BLOCK, TOLERANCE, infer_theta
 
-K, V = 6, 80
+K, V, SEED = 6, 80, 0xFEEDFACE12345678
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,43 @@ def test_kernel_equals_its_twin(model, documents, dtype, max_iter):
         np.testing.assert_allclose(theta[d], expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize("n_sweeps", [1, 2, 9])
+def test_folding_in_equals_its_twin(model, documents, dtype, n_sweeps):
+    phi, alpha, weights = np.ascontiguousarray(model.topic_word_.T), model.doc_topic_prior_, model.word_weights_
+    theta = infer_theta([stream_of(documents, V, dtype)], phi, alpha, weights, n_sweeps, 1, SEED)
+    for d, words in enumerate(documents):
+        expected = naive.fold_in(words, weights, alpha, phi, n_sweeps, SEED)
+        np.testing.assert_allclose(theta[d], expected, rtol=1e-12)
+
+
+def test_folding_in_finds_the_posterior_mean():
+    """Against the mean over all assignments of a few tokens."""
+    phi = np.array([[0.6, 0.1], [0.3, 0.2], [0.1, 0.7]])
+    alpha, words = np.array([0.3, 0.8]), [0, 2, 1, 2]
+    states = np.array(list(itertools.product((0, 1), repeat=4)))
+    n = np.stack([(states == k).sum(axis=1) for k in (0, 1)], axis=1)
+    p = np.exp(gammaln(n + alpha).sum(axis=1)) * phi[words, states].prod(axis=1)
+    mean = p @ ((n + alpha) / (4 + alpha.sum())) / p.sum()
+    theta = infer_theta([stream_of([words], 3)], phi, alpha, np.ones(3), 200_000, 1, SEED)[0]
+    np.testing.assert_allclose(theta, mean, atol=0.004)
+    fixed_point = infer_theta([stream_of([words], 3)], phi, alpha, np.ones(3), 100, 1)[0]
+    assert np.abs(fixed_point - mean).max() > 0.01, "both would do: a weak test"
+
+
+def test_folding_in_foretells_as_well(model, documents):
+    stream = stream_of(documents, V)
+    gibbs = clone(model).set_params(transform_method="gibbs", transform_iter=400).fit(stream)
+    cvb0 = clone(model).fit(stream)
+    assert gibbs.perplexity(stream) == pytest.approx(cvb0.perplexity(stream), rel=0.01)
+    assert not np.array_equal(gibbs.transform(stream), cvb0.transform(stream))
+
+
+def test_an_unknown_method_is_refused(model, documents):
+    with pytest.raises(ValueError, match="transform_method must be cvb0 or gibbs, got 'vb'"):
+        clone(model).set_params(transform_method="vb").fit(stream_of(documents, V)).transform(stream_of(documents, V))
+
+
 def test_rows_sum_to_one_and_empty_documents_get_the_prior(documents):
     alpha = np.array([1.0, 2, 3, 4, 5, 6])
     model = GibbsLDA(K, doc_topic_prior=alpha, max_iter=4, random_state=0).fit(stream_of(documents, V))
@@ -44,7 +85,14 @@ def test_rows_sum_to_one_and_empty_documents_get_the_prior(documents):
     assert theta.dtype == np.float64
 
 
-def test_theta_depends_on_nothing_but_the_document_s_words(model, documents):
+@pytest.fixture(params=["cvb0", "gibbs"])
+def either(request, model):
+    other = copy.copy(model)
+    return other.set_params(transform_method=request.param, transform_iter=20)
+
+
+def test_theta_depends_on_nothing_but_the_document_s_words(either, documents):
+    model = either
     whole = model.transform(stream_of(documents, V))
     assert len(np.unique(whole, axis=0)) == len(documents) - 1  # the two empty ones are alike
     order = np.random.default_rng(2).permutation(len(documents))
@@ -57,7 +105,8 @@ def test_theta_depends_on_nothing_but_the_document_s_words(model, documents):
 
 
 @pytest.mark.parametrize("n_jobs", [2, 5, -1])
-def test_threads_change_no_byte(model, documents, n_jobs, monkeypatch):
+def test_threads_change_no_byte(either, documents, n_jobs, monkeypatch):
+    model = either
     monkeypatch.setattr("fastvbow.topics.inference.BLOCK", 50)
     stream = stream_of(documents * 20, V)
     alone = model.transform(stream)
