@@ -4,7 +4,10 @@ Names are those of `_gibbs.pyx`. Counts are in tokens by weight, float64: weight
 exact. Callers allocate and validate; nothing is checked here.
 """
 
+from libc.math cimport lgamma
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+import numpy as np
 
 ctypedef fused topic_t:
     uint8_t
@@ -64,3 +67,39 @@ def split(
     s.z, s.nzw, s.ndz, s.share = &z[0], &nzw[0, 0], &ndz[0, 0], &share[0]
     with nogil:
         split_topic(&s, n_sweeps)
+
+
+def pair_gains(
+    const double[:, ::1] counts,  # IN (K, n) whole numbers of units
+    double unit,                  # IN
+    double prior,                 # IN
+    const double[::1] rises,      # IN log Gamma(i * unit + prior) - log Gamma(prior) for i = 0, 1, ...
+    double scale,                 # IN
+    double[:, ::1] gains,         # INOUT (K, K) above its diagonal
+):
+    """Add scale times what the sums of two rows bring over them both; only columns that hold both contribute."""
+    cdef Py_ssize_t K = counts.shape[0], n = counts.shape[1], k, i, j, first, last, a, b
+    cdef int64_t known = rises.shape[0], both
+    cdef double one = lgamma(prior), together
+    cdef int64_t[:, ::1] units = np.empty((8, K), np.int64), topics = np.empty((8, K), np.int64)
+    cdef double[:, ::1] alone = np.empty((8, K))
+    cdef int64_t[::1] filled = np.empty(8, np.int64)
+    with nogil:
+        for first in range(0, n, 8):  # columns that share cache lines
+            last = min(first + 8, n)
+            filled[:] = 0
+            for k in range(K):
+                for i in range(first, last):
+                    if counts[k, i] > 0:
+                        j = filled[i - first]
+                        both = <int64_t>(counts[k, i] / unit + 0.5)
+                        topics[i - first, j] = k
+                        units[i - first, j] = both
+                        alone[i - first, j] = rises[both] if both < known else lgamma(counts[k, i] + prior) - one
+                        filled[i - first] = j + 1
+            for i in range(last - first):
+                for a in range(filled[i]):
+                    for b in range(a + 1, filled[i]):
+                        both = units[i, a] + units[i, b]
+                        together = rises[both] if both < known else lgamma(both * unit + prior) - one
+                        gains[topics[i, a], topics[i, b]] += scale * (together - alone[i, a] - alone[i, b])

@@ -60,7 +60,7 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Most rounds of split-merge moves (`fastvbow.topics.split_merge`): a random start tends to end with two topics
         merged and a third one split, and no sweep mends that. The last is held after four fifths of burn-in, each other
         at half the sweep of the one behind it; there are no more once two have found nothing. None is 4 from a random
-        start, 0 where `doc_groups` are given. There are none with different priors in `doc_topic_prior`, beyond 256
+        start, 0 where `doc_groups` are given. There are none with different priors in `doc_topic_prior`, beyond 1024
         topics or beyond 5e7 tokens.
     n_init : int, default=1
         Starts; the chain with the highest joint likelihood at the end of burn-in goes on.

@@ -18,7 +18,7 @@ annealing, more topics merged down, and the best of several chains each did wors
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -36,8 +36,10 @@ SWEEPS = 8
 """Sweeps of each chain of two topics; with 15 no more seeds end well."""
 LEAST = 5
 """Sweeps before the first round."""
-MOST_TOKENS, MOST_TOPICS = 50_000_000, 256
+MOST_TOKENS, MOST_TOPICS = 50_000_000, 1024
 """Beyond them a round would cost more than it brings."""
+RISES = 100_000
+"""Counts whose log-Gamma is looked up."""
 BATCH = 4_000_000
 """Tokens whose places are held at once."""
 TINY = 1e-300
@@ -92,14 +94,10 @@ def exchange_topics(chain: Chain, number: int) -> int:
     with make_executor(chain.n_threads) as executor:
         splits = list(run_tasks(executor, one, topics(), ahead=2 * chain.n_threads))
     merges = _Merges(sample)
-    free, n_done = np.ones(chain.n_topics, bool), 0
-    while free.sum() >= 3:
-        best, move = 0.0, (0, 0, 0)
-        for t in sorted(np.flatnonzero(free), key=lambda t: -splits[t].gain):
-            gain, a, b = merges.best(free, int(t), best - splits[t].gain)
-            if gain + splits[t].gain > best:
-                best, move = gain + splits[t].gain, (a, b, int(t))
-        if best == 0:
+    gains, n_done = np.array([split.gain for split in splits]), 0
+    while (gains > -np.inf).sum() >= 3:
+        move = _best_move(merges, gains)
+        if move is None:
             break
         kept, gone, halved = move
         done = 0
@@ -108,11 +106,26 @@ def exchange_topics(chain: Chain, number: int) -> int:
             here = np.flatnonzero(z == halved)
             z[here[splits[halved].halves[done : done + len(here)] == 1]] = gone
             done += len(here)
-        free[[kept, gone, halved]] = False
+        merges.remove([kept, gone, halved])
+        gains[[kept, gone, halved]] = -np.inf
         n_done += 1
     if n_done:
         chain.count()
     return n_done
+
+
+def _best_move(merges: _Merges, gains: NDArray[np.float64]) -> tuple[int, int, int] | None:
+    """The merge of two topics and the split of a third that gain most together; None where none gains anything."""
+    best, move = 0.0, None
+    order = np.argsort(-gains, kind="stable")
+    pair = merges.best(-gains[order[0]])
+    for t in map(int, order):
+        if gains[t] + pair[0] <= best:  # nor does any later one: the best pair of all is not better without it
+            break
+        gain, a, b = merges.best_without(t, best - gains[t]) if t in pair[1:] else pair
+        if gain + gains[t] > best:
+            best, move = gain + gains[t], (a, b, t)
+    return move
 
 
 @dataclass
@@ -239,28 +252,50 @@ class _Merges:
         self.sample, self.gains = sample, _merge_gains(sample)
         self.gains[np.tril_indices(len(self.gains))] = -np.inf
         self._known = np.zeros(self.gains.shape, bool)
+        self._rows = self.gains.max(axis=1)  # the best of each row: entropies are looked at by the thousand
 
-    def best(self, free: NDArray[np.bool_], other: int, least: float) -> tuple[float, int, int]:
-        """The best pair of free topics but `other`, and what it gains; -inf if no pair gains more than `least`."""
-        allowed = free.copy()
-        allowed[other] = False
-        pairs = np.where(allowed[:, None] & allowed, self.gains, -np.inf)
+    def best(self, least: float) -> tuple[float, int, int]:
+        """The best pair of topics and what it gains; -inf if no pair gains more than `least`."""
         while True:
+            a = int(np.argmax(self._rows))
+            b = int(np.argmax(self.gains[a]))
+            if self._known[a, b] or not self.gains[a, b] > least:
+                return float(self.gains[a, b]) if self.gains[a, b] > least else -np.inf, a, b
+            self._look(a, b)
+
+    def best_without(self, t: int, least: float) -> tuple[float, int, int]:
+        """The same among the pairs that topic t is not in."""
+        while True:
+            pairs = self.gains.copy()
+            pairs[t] = pairs[:, t] = -np.inf
             a, b = map(int, divmod(int(np.argmax(pairs)), len(pairs)))
-            if not pairs[a, b] > least:
-                return -np.inf, a, b
-            if self._known[a, b]:
-                return float(pairs[a, b]), a, b
-            pairs[a, b] -= self.sample.entropy(a, b)
-            self.gains[a, b], self._known[a, b] = pairs[a, b], True
+            if self._known[a, b] or not pairs[a, b] > least:
+                return float(pairs[a, b]) if pairs[a, b] > least else -np.inf, a, b
+            self._look(a, b)
+
+    def remove(self, topics: Sequence[int]) -> None:
+        """Leave topics out from here on."""
+        for t in topics:
+            self.gains[t] = self.gains[:, t] = -np.inf
+        self._rows = self.gains.max(axis=1)
+
+    def _look(self, a: int, b: int) -> None:
+        self.gains[a, b] -= self.sample.entropy(a, b)
+        self._known[a, b] = True
+        self._rows[a] = self.gains[a].max()
 
 
 def _merge_gains(sample: _Sample) -> NDArray[np.float64]:
-    """Change of log p(w, z) on giving topic b's tokens to a: (K, K) float64."""
-    eta, v_eta = sample.chain.eta, sample.chain.eta * len(sample.chain.nzw)
-    gains = _pair_gains(sample.ndz, float(sample.chain.alpha[0])) * sample.scale + _pair_gains(sample.nzw, eta)
+    """Change of log p(w, z) on giving topic b's tokens to a, for a < b: (K, K) float64, zeros elsewhere."""
+    chain, n_topics = sample.chain, len(sample.nz)
+    gains = np.zeros((n_topics, n_topics))
+    for counts, prior, scale in ((sample.ndz, float(chain.alpha[0]), sample.scale), (sample.nzw, chain.eta, 1.0)):
+        known = _rise(np.arange(min(2 * counts.max(initial=0) / chain.unit + 2, RISES)) * chain.unit, prior)
+        _moves.pair_gains(counts, chain.unit, prior, known, scale, gains)
+    v_eta = chain.eta * len(chain.weights)
     one = _rise(sample.nz, v_eta)
-    return gains - (_rise(sample.nz[:, None] + sample.nz, v_eta) - one[:, None] - one)
+    gains -= _rise(sample.nz[:, None] + sample.nz, v_eta) - one[:, None] - one
+    return np.triu(gains, 1)
 
 
 def _rise(counts: Any, prior: float) -> Any:
@@ -269,17 +304,5 @@ def _rise(counts: Any, prior: float) -> Any:
 
 def _bonus(counts: NDArray[np.float64], prior: float) -> float:
     """Of two columns over their sum; where either is empty it is nothing."""
-    both = counts[(counts > 0).all(axis=1)]
+    both = counts[(counts[:, 0] > 0) & (counts[:, 1] > 0)]
     return float(_rise(both, prior).sum() - _rise(both.sum(axis=1), prior).sum())
-
-
-def _pair_gains(counts: NDArray[np.float64], prior: float) -> NDArray[np.float64]:
-    """Of the sums of two rows over them both, (K, K); only columns that hold both contribute."""
-    gains, rise = np.zeros((len(counts), len(counts))), _rise(counts, prior)
-    for a in range(len(counts)):
-        columns = np.flatnonzero(counts[a])
-        both, alone = counts[:, columns], rise[:, columns]
-        b, i = np.nonzero(both)
-        change = _rise(both[b, i] + both[a, i], prior) - alone[b, i] - alone[a, i]
-        gains[a] = np.bincount(b, change, minlength=len(counts))
-    return gains

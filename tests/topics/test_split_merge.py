@@ -57,9 +57,11 @@ def mixed(request, planted):
     return chain
 
 
-def test_gains_of_merging_are_those_of_the_likelihood(mixed):
+@pytest.mark.parametrize("looked_up", [100_000, 7])
+def test_gains_of_merging_are_those_of_the_likelihood(mixed, looked_up, monkeypatch):
+    monkeypatch.setattr(moves, "RISES", looked_up)
     gains, before, z = moves._merge_gains(sample_of(mixed)), joint(mixed), mixed.z[0].copy()
-    for a, b in ((0, 1), (1, 0), (2, 5), (4, 3)):
+    for a, b in ((0, 1), (0, 4), (2, 5), (3, 4)):
         put(mixed, np.where(z == b, a, z))
         assert gains[a, b] == pytest.approx(joint(mixed) - before, rel=1e-9)
     put(mixed, z)
@@ -127,29 +129,31 @@ def test_entropy_of_a_choice(mixed):
         assert sample_of(mixed).entropy(a, b) == pytest.approx(entropy, rel=1e-9)
 
 
-def test_the_best_pair_is_that_of_all_entropies(mixed):
+def test_the_best_move_is_that_of_all_entropies(mixed):
     """Though most of them are not looked at."""
     sample, rng = sample_of(mixed), np.random.default_rng(0)
+    pairs = list(itertools.combinations(range(K), 2))
     gains = moves._merge_gains(sample)
-    for a, b in itertools.combinations(range(K), 2):
+    for a, b in pairs:
         gains[a, b] -= sample.entropy(a, b)
-    merges = moves._Merges(sample)
-    for _ in range(40):
-        free, other = rng.random(K) < 0.8, int(rng.integers(K))
-        allowed = free & (np.arange(K) != other)
-        pairs = {p: gains[p] for p in itertools.combinations(np.flatnonzero(allowed), 2)}
-        if not pairs:
-            continue
-        best = max(pairs, key=pairs.get)
-        gain, a, b = merges.best(free, other, pairs[best] - 1)
-        assert (gain, a, b) == (pytest.approx(pairs[best]), *best)
-        assert merges.best(free, other, pairs[best] + 1)[0] == -np.inf
+    spread = np.ptp([gains[p] for p in pairs])
+    found = 0
+    for _ in range(60):
+        merges, gone = moves._Merges(sample), rng.permutation(K)[: rng.integers(0, 4)]
+        splits = rng.uniform(0.2, 1.5) * -gains[pairs[0]] + spread * rng.normal(size=K)
+        merges.remove(gone)
+        splits[gone] = -np.inf
+        every = {(*p, t): gains[p] + splits[t] for p in pairs for t in range(K) if t not in p and not {*p, t} & {*gone}}
+        best = max(every, key=every.get, default=None)
+        move = moves._best_move(merges, splits)
+        assert move == (best if best and every[best] > 0 else None)
+        found += move is not None
+    assert 10 < found < 60
 
 
 def test_entropies_that_could_not_matter_are_not_looked_at(mixed):
     merges = moves._Merges(sample_of(mixed))
-    gains = np.sort(merges.gains[np.triu_indices(K, 1)])
-    assert merges.best(np.ones(K, bool), 0, gains[-1])[0] == -np.inf
+    assert merges.best(merges.gains.max())[0] == merges.best_without(0, merges.gains.max())[0] == -np.inf
     assert not merges._known.any()
 
 
