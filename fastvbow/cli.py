@@ -6,21 +6,41 @@ were skipped. 130: interrupted; the same command goes on where it stopped.
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from fastvbow import __version__
-from fastvbow.config import ExtractConfig, TopicsConfig, VocabularyConfig
-from fastvbow.errors import FastvbowError, UsageError
-
-if TYPE_CHECKING:
-    from fastvbow.display import Display
+from fastvbow.cli_frame import finish, stage_done, working
+from fastvbow.cli_options import (
+    Device,
+    Executor,
+    Features,
+    Jobs,
+    Json,
+    Keypoints,
+    Labels,
+    Limit,
+    LogJson,
+    MaxErrorRate,
+    MaxMemory,
+    ProjectArgument,
+    ProjectOption,
+    Quiet,
+    Retry,
+    Seed,
+    Side,
+    Source,
+    Sweeps,
+    TopicCount,
+    Weights,
+    Words,
+    extract_options,
+)
+from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
+from fastvbow.errors import UsageError
 
 __all__ = ["app", "main"]
 
@@ -32,29 +52,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_EXTRACT, _VOCABULARY, _TOPICS = ExtractConfig(), VocabularyConfig(), TopicsConfig()
+_EXTRACT, _OPTIONS, _VOCABULARY, _TOPICS = ExtractConfig(), ExtractOptions(), VocabularyConfig(), TopicsConfig()
 _WEIGHTS = ",".join(f"{name}={weight:g}" for name, weight in _TOPICS.weights.items())
-
-Source = Annotated[Path, typer.Argument(help="Folder of photographs; it is only read.")]
-ProjectArgument = Annotated[Path, typer.Argument(help="Project folder, made by 'run' or 'extract'.")]
-ProjectOption = Annotated[
-    Path, typer.Option("--output", "-o", metavar="PROJECT", help="Project folder; made if missing.")
-]
-Features = Annotated[str, typer.Option(help="Which features: sift, cnn or sift,cnn.")]
-Keypoints = Annotated[int, typer.Option(help="At most so many SIFT keypoints an image.")]
-Side = Annotated[int, typer.Option(help="Longest side, in pixels, at which SIFT looks.")]
-Words = Annotated[int, typer.Option(help="Visual words in all.")]
-TopicCount = Annotated[int, typer.Option("--topics", help="Topics, hence groups at most.")]
-Sweeps = Annotated[int, typer.Option(help="Gibbs sweeps over the corpus.")]
-Weights = Annotated[str, typer.Option(help="How much a word of each modality counts.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same groups.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Threads; -1: one a processor. Changes no result.")]
-Device = Annotated[str, typer.Option(help="Where the CNN runs: auto, cpu or cuda.")]
-Labels = Annotated[
-    str, typer.Option(help="Known labels: parent (the folder's name), none, or a CSV file with path,label.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")]
 
 
 def main() -> None:
@@ -78,42 +77,6 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-@contextmanager
-def _working(quiet: bool) -> Iterator[Display]:
-    """Show progress; turn what goes wrong into one line and an exit code."""
-    try:
-        from fastvbow.display import Display
-
-        with Display(quiet=quiet) as display:
-            yield display
-    except FastvbowError as error:
-        _complain(str(error))
-        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
-    except OSError as error:  # the disk is full, the project was taken away: what no stage foresees
-        # NumPy's own says how much it could write, not why
-        what = error.strerror or f"cannot write all data, perhaps since the disk is full ({error})"
-        _complain(what + (f": {error.filename}" if error.filename else ""))
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("fastvbow: interrupted; the same command goes on where it stopped", err=True)
-        raise typer.Exit(130) from None
-
-
-def _complain(message: str) -> None:
-    from fastvbow.display import one_line
-
-    typer.echo(f"fastvbow: {one_line(message)}", err=True)
-
-
-def _finish(as_json: bool, result: dict[str, Any], lines: list[str], skipped: int = 0) -> None:
-    """Print a result; exit 3 where images were skipped."""
-    # JSON knows no NaN (one image a label has no pairs): null
-    plain = {name: None if value != value else value for name, value in result.items()}
-    typer.echo(json.dumps(plain, ensure_ascii=False) if as_json else "\n".join(lines))
-    if skipped:
-        raise typer.Exit(3)
 
 
 def _weights(text: str) -> dict[str, float]:
@@ -143,6 +106,12 @@ def run(
     jobs: Jobs = -1,
     device: Device = "auto",
     labels: Labels = "none",
+    executor: Executor = _OPTIONS.executor,
+    max_memory: MaxMemory = "",
+    retry: Retry = _OPTIONS.retry,
+    max_error_rate: MaxErrorRate = _OPTIONS.max_error_rate,
+    limit: Limit = _OPTIONS.limit,
+    log_json: LogJson = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -150,13 +119,14 @@ def run(
 
     Finished stages are reused; a changed option redoes what depends on it.
     """
-    with _working(quiet) as display:
+    with working(quiet, log_json) as display:
         from fastvbow import pipeline
 
         result = pipeline.run(
             source,
             output,
             extract_config=ExtractConfig(features=_features(features), keypoints=keypoints, side=side),
+            extract_options=extract_options(executor, max_memory, retry, max_error_rate, limit),
             vocabulary_config=VocabularyConfig(words=words, seed=seed),
             topics_config=TopicsConfig(topics=topics, sweeps=sweeps, weights=_weights(weights), seed=seed),
             labels=labels,
@@ -164,7 +134,7 @@ def run(
             device=device,
             listener=display,
         )
-    _finish(as_json, _run_json(result), _run_lines(result), result.skipped)
+    finish(as_json, _run_json(result), _run_lines(result), result.skipped)
 
 
 def _run_json(result: Any) -> dict[str, Any]:
@@ -194,12 +164,12 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Cut the bundled photographs into crops and find out which belong together."""
-    with _working(quiet) as display:
+    with working(quiet) as display:
         from fastvbow import pipeline
 
         result = pipeline.demo(output, seed=seed, jobs=jobs, device=device, listener=display)
     accuracy = f"accuracy: {result.scores['acc']:.3f} of the crops are grouped with those of their own photograph"
-    _finish(as_json, _run_json(result.run) | result.scores, [*_run_lines(result.run), accuracy], result.run.skipped)
+    finish(as_json, _run_json(result.run) | result.scores, [*_run_lines(result.run), accuracy], result.run.skipped)
 
 
 @app.command()
@@ -211,16 +181,56 @@ def extract(
     side: Side = _EXTRACT.side,
     jobs: Jobs = -1,
     device: Device = "auto",
+    executor: Executor = _OPTIONS.executor,
+    max_memory: MaxMemory = "",
+    retry: Retry = _OPTIONS.retry,
+    max_error_rate: MaxErrorRate = _OPTIONS.max_error_rate,
+    limit: Limit = _OPTIONS.limit,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure a sample and estimate time, disk and memory; write nothing.")
+    ] = False,
+    log_json: LogJson = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Scan a folder and extract local features."""
-    with _working(quiet) as display:
+    """List the photographs of a source and extract local features."""
+    with working(quiet, log_json) as display:
         from fastvbow import pipeline
 
         config = ExtractConfig(features=_features(features), keypoints=keypoints, side=side)
-        card = pipeline.extract(source, output, config, jobs=jobs, device=device, listener=display)
-    _stage_done(card, as_json, card.outputs["skipped"])
+        options = extract_options(executor, max_memory, retry, max_error_rate, limit)
+        how: dict[str, Any] = {"options": options, "jobs": jobs, "device": device}
+        if not dry_run:
+            card = pipeline.extract(source, output, config, listener=display, **how)
+        else:
+            found = pipeline.estimate(source, output, config, **how)
+    if dry_run:
+        finish(as_json, found.to_json(), found.lines())
+    else:
+        stage_done(card, as_json, card.outputs["skipped"])
+
+
+@app.command()
+def verify(
+    project: ProjectArgument,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove what is damaged, so that the next run makes it again.")
+    ] = False,
+    jobs: Jobs = -1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Hold every file of a project against its checksums and counts."""
+    with working(quiet) as display:
+        from fastvbow import pipeline
+
+        found = pipeline.verify(project, repair=repair, jobs=jobs, listener=display)
+    mended = "removed: run the same command as before again" if repair else "'fastvbow verify --repair' removes it"
+    lines = [*found.problems, f"{len(found.problems)} problems; {mended}"] if found.problems else []
+    lines = lines or [f"all well: {found.n_files} files, {found.n_bytes / 1e6:.1f} MB"]
+    finish(as_json, {"files": found.n_files, "bytes": found.n_bytes, "problems": found.problems}, lines)
+    if found.problems and not repair:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -233,21 +243,21 @@ def vocabulary(
     quiet: Quiet = False,
 ) -> None:
     """Learn the visual words from a project's features."""
-    with _working(quiet) as display:
+    with working(quiet) as display:
         from fastvbow import pipeline
 
         card = pipeline.vocabulary(project, VocabularyConfig(words=words, seed=seed), jobs=jobs, listener=display)
-    _stage_done(card, as_json)
+    stage_done(card, as_json)
 
 
 @app.command()
 def encode(project: ProjectArgument, jobs: Jobs = -1, as_json: Json = False, quiet: Quiet = False) -> None:
     """Give every local feature its visual word."""
-    with _working(quiet) as display:
+    with working(quiet) as display:
         from fastvbow import pipeline
 
         card = pipeline.encode(project, jobs=jobs, listener=display)
-    _stage_done(card, as_json)
+    stage_done(card, as_json)
 
 
 @app.command()
@@ -262,22 +272,22 @@ def topics(
     quiet: Quiet = False,
 ) -> None:
     """Model the photographs as mixtures of topics."""
-    with _working(quiet) as display:
+    with working(quiet) as display:
         from fastvbow import pipeline
 
         config = TopicsConfig(topics=topics, sweeps=sweeps, weights=_weights(weights), seed=seed)
         card = pipeline.topics(project, config, jobs=jobs, listener=display)
-    _stage_done(card, as_json)
+    stage_done(card, as_json)
 
 
 @app.command()
 def groups(project: ProjectArgument, labels: Labels = "none", as_json: Json = False, quiet: Quiet = False) -> None:
     """Write groups.parquet: each photograph's topic, probability and entropy."""
-    with _working(quiet) as display:
+    with working(quiet) as display:
         from fastvbow import pipeline
 
         card = pipeline.groups(project, labels=labels, listener=display)
-    _stage_done(card, as_json, card.outputs["skipped"])
+    stage_done(card, as_json, card.outputs["skipped"])
 
 
 @app.command()
@@ -290,11 +300,11 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write the HTML report."""
-    with _working(quiet) as display:
+    with working(quiet) as display:
         from fastvbow import pipeline
 
         card = pipeline.report(project, per_topic=per_topic, uncertain=uncertain, jobs=jobs, listener=display)
-    _finish(
+    finish(
         as_json,
         {"stage": card.stage, **card.outputs, "seconds": card.seconds},
         [f"report: {project / card.outputs['page']}"],
@@ -312,23 +322,23 @@ def assign(
     quiet: Quiet = False,
 ) -> None:
     """Group new photographs under a project's frozen model, without retraining."""
-    with _working(quiet) as display:
+    with working(quiet) as display:
         from fastvbow import pipeline
 
         found = pipeline.assign(project, source, output, jobs=jobs, device=device, listener=display)
     grouped, skipped = len(found), len(found.skipped)
     line = f"{grouped + skipped} images: {grouped} grouped, {skipped} skipped; written to {output}"
-    _finish(as_json, {"images": grouped + skipped, "grouped": grouped, "skipped": skipped}, [line], skipped)
+    finish(as_json, {"images": grouped + skipped, "grouped": grouped, "skipped": skipped}, [line], skipped)
 
 
 @app.command()
 def evaluate(project: ProjectArgument, labels: Labels = "parent", as_json: Json = False) -> None:
     """Hold a project's groups against labels."""
-    with _working(quiet=True):
+    with working(quiet=True):
         from fastvbow import pipeline
 
         scores = pipeline.evaluate(project, labels=labels)
-    _finish(
+    finish(
         as_json,
         scores,
         [
@@ -341,7 +351,7 @@ def evaluate(project: ProjectArgument, labels: Labels = "parent", as_json: Json 
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Examine the installation and this machine, and say how to mend what is wrong."""
-    with _working(quiet=True):
+    with working(quiet=True):
         import msgspec
 
         from fastvbow import pipeline
@@ -356,7 +366,7 @@ def doctor(as_json: Json = False) -> None:
     ]
     lines += [f"{name:<24} {what}" for name, what in found.providers.items()]
     lines += [f"\nproblem: {p.problem}\n    fix: {p.fix}" for p in found.problems] or ["\nno problem found"]
-    _finish(as_json, msgspec.to_builtins(found), lines)
+    finish(as_json, msgspec.to_builtins(found), lines)
     if found.problems:
         raise typer.Exit(1)
 
@@ -364,7 +374,7 @@ def doctor(as_json: Json = False) -> None:
 @app.command()
 def warmup(as_json: Json = False) -> None:
     """Compile the kernels for this CPU now and keep them, so that no later run waits for the compiler."""
-    with _working(quiet=True):
+    with working(quiet=True):
         import msgspec
 
         from fastvbow import pipeline
@@ -372,9 +382,4 @@ def warmup(as_json: Json = False) -> None:
         done = pipeline.warmup()
     kept = f"kept in {done.cache}" if done.cache else "not kept: no folder for them can be written"
     lines = [f"kernels ready after {done.seconds:.1f} s ({done.instructions}); {kept}"]
-    _finish(as_json, msgspec.to_builtins(done), lines)
-
-
-def _stage_done(card: Any, as_json: bool, skipped: int = 0) -> None:
-    result = {"stage": card.stage, **card.outputs, "seconds": card.seconds}
-    _finish(as_json, result, [f"{card.stage}: {card.summary}"], skipped)
+    finish(as_json, msgspec.to_builtins(done), lines)

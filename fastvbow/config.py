@@ -9,11 +9,21 @@ import msgspec
 
 from fastvbow.errors import UsageError
 
-__all__ = ["FEATURES", "MODALITIES", "EncodeConfig", "ExtractConfig", "TopicsConfig", "VocabularyConfig"]
+__all__ = [
+    "EXECUTORS",
+    "FEATURES",
+    "MODALITIES",
+    "EncodeConfig",
+    "ExtractConfig",
+    "ExtractOptions",
+    "TopicsConfig",
+    "VocabularyConfig",
+]
 
 MODALITIES = {"sift": ("sift",), "cnn": ("conv", "pooled")}
 """What each kind of feature gives: keypoints; the locations of a CNN's map and its pooled vector."""
 FEATURES = tuple(MODALITIES)
+EXECUTORS = ("threads", "processes")
 _MOST = 2**31 - 1
 _MOST_SEED = 2**32 - 1
 
@@ -45,6 +55,42 @@ class ExtractConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             )
         _within("--keypoints", self.keypoints, 1, _MOST)
         _within("--side", self.side, 32, _MOST)
+
+
+class ExtractOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How extraction goes about it. Nothing here changes what is found in a photograph.
+
+    Attributes
+    ----------
+    executor : {"threads", "processes"}, default="threads"
+        What the workers are.
+    max_memory : int, default=0
+        Bytes that decoded photographs may take at once, over all workers; a photograph that needs more is skipped. 0 is
+        half of the machine's memory.
+    retry : {"", "failed"}, default=""
+        "failed" looks again at photographs that were skipped.
+    max_error_rate : float, default=1.0
+        Extraction stops where more than this share of the photographs, 100 at least, cannot be read.
+    limit : int, default=0
+        Only the first so many photographs, in the order of their paths; 0 is all.
+    """
+
+    executor: str = "threads"
+    max_memory: int = 0
+    retry: str = ""
+    max_error_rate: float = 1.0
+    limit: int = 0
+
+    def __post_init__(self) -> None:
+        if self.executor not in EXECUTORS:
+            raise UsageError(f"--executor is one of {', '.join(EXECUTORS)}, not {self.executor}")
+        if self.retry not in ("", "failed"):
+            raise UsageError(f"--retry takes failed, not {self.retry}")
+        if not 0 <= self.max_error_rate <= 1:
+            raise UsageError(f"--max-error-rate is from 0 to 1, not {self.max_error_rate:g}")
+        _within("--limit", self.limit, 0, _MOST)
+        if self.max_memory and self.max_memory < 2**24:
+            raise UsageError(f"--max-memory is at least 16M, not {self.max_memory} bytes")
 
 
 class VocabularyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@
     │   ├── StageMissingError                an earlier stage has not run yet
     │   └── StoreCorruptError                a file does not hold what its card says
     ├── NoImagesError (ValueError)           nothing that can be grouped was found
+    ├── TooManySkippedError (ValueError)     more photographs cannot be read than was allowed
     ├── MissingExtraError (ImportError)      an optional package; carries the exact pip line
     ├── ProviderUnavailableError (RuntimeError)   the device asked for cannot run the model
     └── ImageError (ValueError)              one photograph cannot be read; the route reports it and goes on
@@ -29,6 +30,7 @@ __all__ = [
     "ProviderUnavailableError",
     "StageMissingError",
     "StoreCorruptError",
+    "TooManySkippedError",
     "UsageError",
 ]
 
@@ -58,6 +60,10 @@ class StoreCorruptError(ProjectError):
 
 class NoImagesError(FastvbowError, ValueError):
     """Nothing that can be grouped was found."""
+
+
+class TooManySkippedError(FastvbowError, ValueError):
+    """More photographs cannot be read than was allowed."""
 
 
 class ImageError(FastvbowError, ValueError):

@@ -1,25 +1,26 @@
-"""Where work runs: the standard ``concurrent.futures`` interface, on threads.
+"""Where work runs: the standard ``concurrent.futures`` interface, on threads or processes.
 
 OpenCV, ONNX Runtime and the kernels release the GIL, one model serves all threads, and nothing has to be pickled or
-sent. One job is the calling thread itself. Results come in the order of the tasks, so they do not depend on how many
-threads there are.
+sent: threads are the rule. One job is the calling thread itself. Results come in the order of the tasks, so they do not
+depend on how many threads there are.
 """
 
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import operator
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from fastvbow.errors import UsageError
 
-__all__ = ["Team", "effective_jobs", "make_executor", "one_thread_each", "run_tasks"]
+__all__ = ["Team", "effective_jobs", "make_executor", "make_process_executor", "one_thread_each", "run_tasks"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -70,6 +71,11 @@ class _SerialExecutor(Executor):
 def make_executor(jobs: int) -> Executor:
     """An executor of `jobs` threads, the calling one if `jobs` is 1; use it in a ``with`` statement."""
     return _SerialExecutor() if jobs == 1 else ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="fastvbow")
+
+
+def make_process_executor(jobs: int, start: Callable[..., None], *how: Any) -> Executor:
+    """An executor of `jobs` processes, each of which calls ``start(*how)`` first; use it in a ``with`` statement."""
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), start, how)
 
 
 class _Limit:

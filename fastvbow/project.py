@@ -77,11 +77,14 @@ class StageCard(msgspec.Struct, frozen=True):
     outputs: dict[str, Any]
     seconds: float
     revision: int = 1
+    content: str = ""
 
     @property
     def fingerprint(self) -> str:
-        """The name of this stage's result: equal where code, parameters and inputs are equal."""
-        return fingerprint_of([self.stage, self.revision, self.parameters, self.inputs])
+        """The name of this stage's result: equal where code, parameters and inputs are equal, and the content of a
+        stage that does not depend on them alone (a photograph may be readable at one time only)."""
+        known = [self.stage, self.revision, self.parameters, self.inputs]
+        return fingerprint_of([*known, self.content] if self.content else known)
 
     @property
     def summary(self) -> str:

@@ -16,7 +16,7 @@ import pytest
 import typer
 
 import fastvbow
-from fastvbow import cli, config, pipeline
+from fastvbow import cli, cli_options, config, pipeline
 
 ROOT = Path(fastvbow.__file__).parent
 MODULES = sorted(
@@ -142,11 +142,13 @@ def test_commands_translate_functions(name):
     function = inspect.signature(getattr(pipeline, name)).parameters
     for parameter in command.params:
         assert parameter.name == "help" or parameter.help, parameter.name
-    renamed = {"source": "source", "output": "project", "as_json": None, "quiet": None}
+    renamed = {"source": "source", "output": "project", "as_json": None, "quiet": None, "log_json": None}
     if name == "demo":
         renamed["output"] = "folder"
     if name == "assign":
         renamed["output"] = "output"
+    if name == "extract":
+        renamed["dry_run"] = None  # the function `estimate`
     stage = config_defaults()
     for parameter in inspect.signature(COMMANDS[name]).parameters.values():
         target = renamed.get(parameter.name, parameter.name)
@@ -159,18 +161,20 @@ def test_commands_translate_functions(name):
             assert parameter.default == function[target].default, parameter.name
         elif target not in function:
             wanted = [fields[target] for fields in stage.values() if target in fields]
-            read = {"features": cli._features, "weights": cli._weights}.get(target, lambda given: given)
+            read = {"features": cli._features, "weights": cli._weights, "max_memory": cli_options.bytes_of}.get(
+                target, lambda given: given
+            )
             assert all(read(parameter.default) == value for value in wanted), parameter.name
 
 
 def config_defaults() -> dict[str, dict[str, object]]:
     """The defaults that `fastvbow.config` gives, by class."""
-    classes = [getattr(config, name) for name in config.__all__ if name.endswith("Config")]
+    classes = [getattr(config, name) for name in config.__all__ if name.endswith(("Config", "Options"))]
     return {c.__name__: {f: getattr(c(), f) for f in c.__struct_fields__} for c in classes}
 
 
 def test_functions_of_the_route_are_commands():
-    assert set(COMMANDS) == set(pipeline.__all__)
+    assert {*COMMANDS, "estimate"} == set(pipeline.__all__)  # 'extract --dry-run'
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

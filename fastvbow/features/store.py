@@ -1,18 +1,23 @@
 """Feature shards: what extraction writes and every later stage maps into memory.
 
-Format, version 1
+Format, version 2
 -----------------
 ``features/shard-NNNNN/`` holds a fixed run of the image table's rows:
 
 - ``MODALITY.descriptors.npy`` (n, dimension), ``MODALITY.keypoints.npy`` (n, 4) float32 and ``MODALITY.offsets.npy``
   (images + 1,) int64 for each modality: image i of the shard owns the rows offsets[i] to offsets[i + 1]. A skipped
   image MUST own none.
-- ``images.parquet``: ``reason`` (string, null where the image was read), ``width``, ``height`` (int32), ``content``
-  (BLAKE2b of the file's bytes, hex).
+- ``images.parquet``: ``identity`` (16 bytes; the same image file, unchanged, has the same one), ``reason`` (string,
+  null where the image was read), ``width``, ``height`` (int32), ``content`` (BLAKE2b of the file's bytes, hex).
 - ``card.json``: ``version``, ``key`` (fingerprint of the parameters and the rows), ``n_images``, ``rows`` (per
-  modality) and the SHA-256 of every other file. It MUST be complete before the folder takes its final name; a reader
-  MAY trust a folder that bears one, MUST treat a shard whose key differs as absent, and MUST refuse a version greater
-  than its own.
+  modality), ``made_by`` (per modality, the fingerprint of all that its values depend on but the image) and the SHA-256
+  of every other file. It MUST be complete before the folder takes its final name; a reader MAY trust a folder that
+  bears one, MUST treat a shard whose key differs as absent, and MUST refuse a version greater than its own.
+- ``features/stale-HEX/`` is a shard whose images or parameters are no longer those of the project. A writer MAY copy
+  from it the values of images with the same ``identity``, of modalities with the same ``made_by``, once its files agree
+  with their checksums; it MUST remove it when extraction is finished.
+
+Version 1 has neither ``identity`` nor ``made_by``: it is read as it is, and nothing is copied from it.
 
 Arrays are plain ``.npy``: they open as read-only memory maps, and pages that nobody touches cost no memory.
 """
@@ -20,7 +25,7 @@ Arrays are plain ``.npy``: they open as read-only memory maps, and pages that no
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,12 +38,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastvbow.errors import EXHAUSTED, ProjectError, StoreCorruptError
-from fastvbow.features.base import LocalFeatures, Modality
-from fastvbow.project import replace_folder
+from fastvbow.features.base import LocalFeatures
 
-__all__ = ["FeatureShard", "ImageRecord", "ShardCard", "write_shard"]
+__all__ = ["VERSION", "FeatureShard", "ImageRecord", "ShardCard", "checksum"]
 
-VERSION = 1
+VERSION = 2
 
 
 class ShardCard(msgspec.Struct, frozen=True):
@@ -49,6 +53,7 @@ class ShardCard(msgspec.Struct, frozen=True):
     n_images: int
     rows: dict[str, int]
     sha256: dict[str, str]
+    made_by: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -60,47 +65,13 @@ class ImageRecord:
     width: int
     height: int
     content: str
+    identity: bytes = bytes(16)
 
 
-def write_shard(folder: Path, key: str, modalities: Sequence[Modality], records: Sequence[ImageRecord]) -> ShardCard:
-    """Write a shard whole, or leave nothing.
-
-    Parameters
-    ----------
-    folder : Path
-        Its final name.
-    key : str
-        What it was made from: see the format.
-    modalities : sequence of Modality
-        What each read image offers.
-    records : sequence of ImageRecord
-        One per image, in the table's order.
-    """
-    with replace_folder(folder) as temporary:
-        rows = {}
-        for modality in modalities:
-            empty = modality.empty()
-            parts = [empty if r.features is None else r.features[modality.name] for r in records]
-            counts = [len(part.descriptors) for part in parts]
-            rows[modality.name] = sum(counts)
-            np.save(temporary / f"{modality.name}.descriptors.npy", np.concatenate([p.descriptors for p in parts]))
-            np.save(temporary / f"{modality.name}.keypoints.npy", np.concatenate([p.keypoints for p in parts]))
-            np.save(
-                temporary / f"{modality.name}.offsets.npy", np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-            )
-        table = pa.table(
-            {
-                "reason": pa.array([r.reason for r in records], pa.string()),
-                "width": pa.array([r.width for r in records], pa.int32()),
-                "height": pa.array([r.height for r in records], pa.int32()),
-                "content": pa.array([r.content for r in records], pa.string()),
-            }
-        )
-        pq.write_table(table, temporary / "images.parquet", compression="zstd")
-        sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(temporary.iterdir())}
-        card = ShardCard(VERSION, key, len(records), rows, sums)
-        (temporary / "card.json").write_bytes(msgspec.json.format(msgspec.json.encode(card)))
-    return card
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class FeatureShard:
@@ -164,6 +135,29 @@ class FeatureShard:
         except (OSError, pa.ArrowException) as error:
             raise _corrupt(self.folder / "images.parquet", error) from None
 
+    def check(self) -> list[str]:
+        """What is wrong with the files, one line each; all of them are read."""
+        found = []
+        for name in self.card.sha256:
+            try:
+                self._check(name)
+            except StoreCorruptError as error:
+                found.append(str(error))
+        strangers = sorted({path.name for path in self.folder.iterdir()} - {*self.card.sha256, "card.json"})
+        found += [f"{self.folder / name}: does not belong there" for name in strangers]
+        if found:
+            return found
+        if self.images.num_rows != self.card.n_images:
+            found.append(f"{self.folder}: images.parquet has {self.images.num_rows} rows, not {self.card.n_images}")
+        for name, rows in self.card.rows.items():
+            offsets, descriptors, keypoints = self.offsets(name), self.descriptors(name), self.keypoints(name)
+            counts = np.diff(offsets)
+            if offsets[0] != 0 or offsets[-1] != rows or (counts < 0).any() or counts[~self.read].any():
+                found.append(f"{self.folder}: the offsets of {name} do not fit {rows} rows")
+            if len(descriptors) != rows or len(keypoints) != rows:
+                found.append(f"{self.folder}: the arrays of {name} do not have {rows} rows")
+        return found
+
     @cached_property
     def read(self) -> NDArray[np.bool_]:
         """(n_images,): whether each image could be read."""
@@ -185,7 +179,7 @@ class FeatureShard:
         """Hold a small file against its checksum."""
         path = self.folder / name
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = checksum(path)
         except OSError as error:
             raise _corrupt(path, error.strerror) from None
         if digest != self.card.sha256.get(name):

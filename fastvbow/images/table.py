@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastvbow.errors import StoreCorruptError
+from fastvbow.images.decode import read_bytes
 
 __all__ = ["ImageTable", "image_id_of", "readable"]
 
@@ -31,6 +32,9 @@ _SCHEMA = pa.schema(
         "mtime_ns": pa.int64(),
     }
 )
+
+
+_PER_IMAGE = ("raw_paths", "names", "image_ids", "sizes", "mtimes")
 
 
 def image_id_of(raw_path: bytes) -> str:
@@ -107,6 +111,19 @@ class ImageTable:
         """Where an image lies."""
         return Path(os.fsdecode(os.path.join(self.root, self.raw_paths[index])))
 
+    def read(self, index: int) -> bytes:
+        """The bytes of an image file; see `fastvbow.images.decode.read_bytes`."""
+        return read_bytes(self.path(index))
+
+    def part(self, start: int, stop: int) -> ImageTable:
+        """A run of the images."""
+        rows = {name: getattr(self, name)[start:stop] for name in _PER_IMAGE}
+        return replace(self, **rows, n_others=0, unlisted=[])
+
+    def identity(self, index: int) -> bytes:
+        """16 bytes that stay while the file's path, size and time do."""
+        return bytes.fromhex(self.fingerprint(index, index + 1)[:32])
+
     def fingerprint(self, start: int = 0, stop: int | None = None) -> str:
         """SHA-256 over the paths, sizes and times of a run of images: it changes when any of these does."""
         digest = hashlib.sha256()
@@ -131,7 +148,7 @@ class ImageTable:
         pq.write_table(table, path, compression="zstd")
 
     @classmethod
-    def read(cls, path: Path, root: Path) -> ImageTable:
+    def load(cls, path: Path, root: Path) -> ImageTable:
         """Read ``images.parquet`` of a project whose images lie under `root`."""
         try:
             table = pq.read_table(path).select(_SCHEMA.names)

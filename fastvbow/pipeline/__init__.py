@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from fastvbow.pipeline.demonstration import demo
     from fastvbow.pipeline.diagnosis import doctor
     from fastvbow.pipeline.encoding import encode
+    from fastvbow.pipeline.estimating import estimate
     from fastvbow.pipeline.evaluating import evaluate
     from fastvbow.pipeline.extraction import extract
     from fastvbow.pipeline.grouping import groups
     from fastvbow.pipeline.reporting import report
     from fastvbow.pipeline.route import run
     from fastvbow.pipeline.topic_modelling import topics
+    from fastvbow.pipeline.verifying import verify
     from fastvbow.pipeline.vocabularies import vocabulary
     from fastvbow.pipeline.warming import warmup
 
@@ -28,12 +30,14 @@ __all__ = [
     "demo",
     "doctor",
     "encode",
+    "estimate",
     "evaluate",
     "extract",
     "groups",
     "report",
     "run",
     "topics",
+    "verify",
     "vocabulary",
     "warmup",
 ]
@@ -43,12 +47,14 @@ _HOMES = {
     "demo": "demonstration",
     "doctor": "diagnosis",
     "encode": "encoding",
+    "estimate": "estimating",
     "evaluate": "evaluating",
     "extract": "extraction",
     "groups": "grouping",
     "report": "reporting",
     "run": "route",
     "topics": "topic_modelling",
+    "verify": "verifying",
     "vocabulary": "vocabularies",
     "warmup": "warming",
 }

@@ -21,7 +21,8 @@ from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
 from fastvbow.images.decode import decode, read_bytes, silence_decoders
 from fastvbow.images.sources import scan
 from fastvbow.images.table import image_id_of, readable
-from fastvbow.pipeline.extraction import check_device, check_writable_name, make_extractors
+from fastvbow.pipeline.extraction import check_device, check_writable_name
+from fastvbow.pipeline.shard_work import make_extractors
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.stream import TokenStream

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import shutil
 import threading
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from fastvbow import __version__
-from fastvbow.config import ExtractConfig
-from fastvbow.errors import ImageError, NoImagesError, ProjectError, StoreCorruptError, UsageError
+from fastvbow.config import ExtractConfig, ExtractOptions
+from fastvbow.errors import NoImagesError, ProjectError, StoreCorruptError, TooManySkippedError, UsageError
 from fastvbow.events import Event, Listener, log_events
-from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
-from fastvbow.features.base import Extractor
-from fastvbow.features.cnn import DEVICES, CnnExtractor, cnn_parameters
-from fastvbow.features.models import find_model
-from fastvbow.features.sift import SiftExtractor
-from fastvbow.features.store import FeatureShard, ImageRecord, write_shard
-from fastvbow.images.decode import decode, read_bytes, silence_decoders
+from fastvbow.executors import effective_jobs, make_executor, make_process_executor, one_thread_each, run_tasks
+from fastvbow.features.cnn import DEVICES, CnnExtractor
+from fastvbow.features.store import FeatureShard
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable
+from fastvbow.memory import physical_memory
+from fastvbow.pipeline.shard_work import Done, ShardTask, Worker, parameters_of, start_process, work_in_process
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_file
 
@@ -31,13 +32,16 @@ __all__ = [
     "check_and_scan",
     "check_device",
     "check_writable_name",
-    "describe",
     "extract",
     "extract_table",
-    "make_extractors",
     "open_shards",
+    "shard_folder",
+    "shard_keys",
     "shard_ranges",
 ]
+
+STALE = "stale-"
+RATE_FROM = 100  # images that are done before their error rate counts
 
 
 def shard_ranges(n_images: int) -> list[tuple[int, int]]:
@@ -49,6 +53,17 @@ def shard_ranges(n_images: int) -> list[tuple[int, int]]:
     """
     size = min(1024, max(16, 1 << ((n_images - 1) // 64).bit_length()))
     return [(start, min(start + size, n_images)) for start in range(0, n_images, size)]
+
+
+def shard_folder(project: ProjectFolder, index: int) -> Path:
+    """Where a shard stands."""
+    return project.features / f"shard-{index:05d}"
+
+
+def shard_keys(table: ImageTable, parameters: Mapping[str, Any]) -> list[str]:
+    """What each shard of these images and parameters has as its ``key``."""
+    ranges = shard_ranges(len(table))
+    return [fingerprint_of([STAGES["extract"], dict(parameters), table.fingerprint(*bounds)]) for bounds in ranges]
 
 
 def check_device(device: str) -> None:
@@ -65,45 +80,10 @@ def check_writable_name(path: Path) -> None:
         raise ProjectError(f"cannot write to {path}: its name is not valid UTF-8: choose another -o") from None
 
 
-def make_extractors(config: ExtractConfig, device: str) -> list[Extractor]:
-    """The extractors that a configuration asks for, SIFT first."""
-    makers: dict[str, Callable[[], Extractor]] = {
-        "sift": lambda: SiftExtractor(config.keypoints, config.side),
-        "cnn": lambda: CnnExtractor(find_model(config.model), device),
-    }
-    return [makers[name]() for name in makers if name in config.features]
-
-
-def _parameters(config: ExtractConfig) -> dict[str, Any]:
-    """What the features depend on, known without opening a model."""
-    known = {}
-    if "sift" in config.features:
-        known["sift"] = dict(SiftExtractor(config.keypoints, config.side).parameters)
-    if "cnn" in config.features:
-        known["cnn"] = dict(cnn_parameters(find_model(config.model)))
-    return known
-
-
-def describe(data: bytes, extractors: Sequence[Extractor]) -> ImageRecord:
-    """Decode one image file's bytes and extract its features: one decode feeds all extractors.
-
-    Raises
-    ------
-    ImageError
-        The bytes cannot be decoded.
-    """
-    image = decode(data)
-    features = {}
-    for extractor in extractors:
-        features.update(extractor.extract(image))
-    content = hashlib.blake2b(data, digest_size=16).hexdigest()
-    return ImageRecord(features, None, image.shape[1], image.shape[0], content)
-
-
 def open_shards(project: ProjectFolder) -> list[FeatureShard]:
     """The feature shards of a project whose extraction is finished."""
     n_images = int(project.require("extract").outputs["images"])
-    return [FeatureShard(_shard_folder(project, i)) for i in range(len(shard_ranges(n_images)))]
+    return [FeatureShard(shard_folder(project, i)) for i in range(len(shard_ranges(n_images)))]
 
 
 def extract(
@@ -111,21 +91,24 @@ def extract(
     project: Path,
     config: ExtractConfig | None = None,
     *,
+    options: ExtractOptions | None = None,
     jobs: int | None = None,
     device: str = "auto",
     listener: Listener = log_events,
 ) -> StageCard:
-    """Scan a folder and extract local features into memory-mapped shards.
+    """Scan a source and extract local features into memory-mapped shards.
 
-    Shards that stand from an earlier or interrupted call are kept where their images and parameters are the same.
+    What an earlier or interrupted call has found of unchanged photographs is kept: other photographs beside them, or
+    another kind of feature, cost what is new about them.
 
     Parameters
     ----------
     source : Path
-        The image folder; it is only read.
+        The photographs (see `fastvbow.images.sources.scan`); they are only read.
     project : Path
         The project folder; made if missing.
     config : ExtractConfig, optional
+    options : ExtractOptions, optional
     jobs : int, optional
         Workers; None or -1: all processors.
     device : {"auto", "cpu", "cuda"}, default="auto"
@@ -140,19 +123,24 @@ def extract(
     ------
     NoImagesError
         There is no image, or none that can be read.
+    TooManySkippedError
+        More cannot be read than `options` allow.
     UsageError, ProjectError, ProviderUnavailableError, MissingExtraError
     """
-    table = check_and_scan(source, project, jobs=jobs, device=device)
+    options = options or ExtractOptions()
+    table = check_and_scan(source, project, jobs=jobs, device=device, limit=options.limit)
     folder = ProjectFolder.create(project, source, __version__)
-    return extract_table(folder, table, config or ExtractConfig(), jobs=jobs, device=device, listener=listener)
+    config = config or ExtractConfig()
+    return extract_table(folder, table, config, options=options, jobs=jobs, device=device, listener=listener)
 
 
-def check_and_scan(source: Path, project: Path, *, jobs: int | None, device: str) -> ImageTable:
+def check_and_scan(source: Path, project: Path, *, jobs: int | None, device: str, limit: int = 0) -> ImageTable:
     """List the images of a source, once it is known that the other arguments of `extract` can be used."""
     effective_jobs(jobs)
     check_device(device)
     check_writable_name(project)
-    return scan(source)
+    table = scan(source)
+    return table.part(0, limit) if limit else table
 
 
 def extract_table(
@@ -160,140 +148,193 @@ def extract_table(
     table: ImageTable,
     config: ExtractConfig,
     *,
+    options: ExtractOptions,
     jobs: int | None,
     device: str,
     listener: Listener,
 ) -> StageCard:
     """What `extract` does once the images are listed and the project is there."""
     workers = effective_jobs(jobs)
-    parameters = _parameters(config)
+    parameters = parameters_of(config)
     for message in table.unlisted:
         listener(Event("extract", "warning", f"cannot list the folder {message}: its images are missing"))
     if table.n_others:
         listener(Event("extract", "note", f"{table.n_others} files passed over that are no images by their names"))
+    run = _Extraction(project, table, config, parameters, options, workers, device, listener)
     return run_stage(
         project,
         "extract",
         parameters=parameters,
         after={"images": table.fingerprint()},
-        outputs=[project.images, *(_shard_folder(project, i) for i in range(len(shard_ranges(len(table)))))],
+        outputs=[project.images, *(shard_folder(project, i) for i in range(len(run.ranges)))],
         listener=listener,
-        body=lambda: _extract_shards(project, table, parameters, config, workers, device, listener),
+        body=run.run,
+        again=run.why_again,
     )
 
 
-def _extract_shards(
-    project: ProjectFolder,
-    table: ImageTable,
-    parameters: Mapping[str, Any],
-    config: ExtractConfig,
-    jobs: int,
-    device: str,
-    listener: Listener,
-) -> dict[str, Any]:
-    with replace_file(project.images) as path:
-        table.write(path)
-    project.features.mkdir(exist_ok=True)
-    ranges = shard_ranges(len(table))
-    keys = [fingerprint_of([STAGES["extract"], dict(parameters), table.fingerprint(*bounds)]) for bounds in ranges]
-    _drop_stale(project, keys)
-    todo = [i for i in range(len(ranges)) if not _shard_folder(project, i).exists()]
-    progress = _Progress(
-        listener, total=len(table), done=sum(b - a for i, (a, b) in enumerate(ranges) if i not in set(todo))
-    )
-    if todo:
-        if len(todo) < len(ranges):
-            listener(
-                Event(
-                    "extract", "note", f"{len(ranges) - len(todo)} of {len(ranges)} shards stand from an earlier call"
-                )
-            )
-        silence_decoders()
-        extractors = make_extractors(config, device)
-        for extractor in extractors:
-            if isinstance(extractor, CnnExtractor):
-                listener(Event("extract", "note", f"the CNN {config.model} runs on {extractor.provider}"))
-        stop = threading.Event()
+class _Extraction:
+    def __init__(
+        self,
+        project: ProjectFolder,
+        table: ImageTable,
+        config: ExtractConfig,
+        parameters: Mapping[str, Any],
+        options: ExtractOptions,
+        jobs: int,
+        device: str,
+        listener: Listener,
+    ) -> None:
+        self.project, self.table, self.options, self.jobs, self.listener = project, table, options, jobs, listener
+        self.config, self.device = config, device
+        self.ranges, self.keys = shard_ranges(len(table)), shard_keys(table, parameters)
 
-        def task(index: int) -> None:
-            records = list(_describe_range(table, *ranges[index], extractors, progress, stop))
-            if not stop.is_set():
-                modalities = [m for extractor in extractors for m in extractor.modalities]
-                write_shard(_shard_folder(project, index), keys[index], modalities, records)
+    def why_again(self, card: StageCard) -> str:
+        """Why extraction runs though it has run: to look at skipped ones again."""
+        n_skipped = card.outputs["skipped"]
+        return f"{n_skipped} skipped photographs" if self.options.retry and n_skipped else ""
 
-        with one_thread_each(), make_executor(jobs) as executor:
+    def run(self) -> dict[str, Any]:
+        """Extract what is not there yet; what the stage's card counts."""
+        with replace_file(self.project.images) as path:
+            self.table.write(path)
+        self.project.features.mkdir(exist_ok=True)
+        standing = self._sort_out()
+        tasks = [
+            ShardTask(shard_folder(self.project, i), self.keys[i], self.table.part(*bounds))
+            for i, bounds in enumerate(self.ranges)
+            if i not in standing
+        ]
+        if tasks:
+            self._note(f"{len(standing)} of {len(self.ranges)} shards stand from an earlier call", bool(standing))
+            done = sum(self.ranges[i][1] - self.ranges[i][0] for i in standing)
+            progress = _Progress(self.listener, len(self.table), done, self.options.max_error_rate)
+            budget = self.options.max_memory or physical_memory() // 2
+            stale = sorted(self.project.features.glob(f"{STALE}*"))
+            how = (self.config, self.device, stale, bool(self.options.retry))
+            if self.options.executor == "threads" or self.jobs == 1:
+                self._in_threads(tasks, progress, Worker(*how, budget))
+            else:
+                self._in_processes(tasks, progress, (*how, budget // self.jobs))
+            self._note(f"{progress.taken} photographs taken over from earlier shards", bool(progress.taken))
+        counted = self._count()
+        for folder in self.project.features.glob(f"{STALE}*"):
+            shutil.rmtree(folder)
+        return counted
+
+    def _note(self, message: str, said: bool) -> None:
+        if said:
+            self.listener(Event("extract", "note", message))
+
+    def _sort_out(self) -> set[int]:
+        """The shards that stand; others are set aside, for what may be taken over from them."""
+        standing = set()
+        for folder in sorted(self.project.features.glob("shard-*")):
+            number = folder.name.removeprefix("shard-")
             try:
-                for _ in run_tasks(executor, task, todo, ahead=2 * jobs):
+                card = FeatureShard.read_card(folder)
+                at = int(number) if number.isdigit() and int(number) < len(self.keys) else -1
+                same = at >= 0 and card is not None and card.key == self.keys[at]
+                if same and (not self.options.retry or FeatureShard(folder).read.all()):
+                    standing.add(at)
+                    continue
+            except StoreCorruptError:
+                card = None  # what is not marked does not exist
+            if card is None or not card.made_by:
+                shutil.rmtree(folder)
+            else:
+                folder.rename(folder.with_name(f"{STALE}{uuid.uuid4().hex[:12]}"))
+        return standing
+
+    def _in_threads(self, tasks: Sequence[ShardTask], progress: _Progress, worker: Worker) -> None:
+        for extractor in worker.extractors:
+            if isinstance(extractor, CnnExtractor):
+                self._note(f"the CNN {self.config.model} runs on {extractor.provider}", True)
+        stop = threading.Event()
+        with one_thread_each(), make_executor(self.jobs) as executor:
+            try:
+                for _ in run_tasks(
+                    executor, lambda task: worker.work(task, progress.step, stop.is_set), tasks, ahead=2 * self.jobs
+                ):
                     pass
             except BaseException:
                 stop.set()
                 raise
-    return _count(project, ranges)
 
-
-def _describe_range(
-    table: ImageTable,
-    start: int,
-    stop: int,
-    extractors: Sequence[Extractor],
-    progress: _Progress,
-    halt: threading.Event,
-) -> Iterator[ImageRecord]:
-    for index in range(start, stop):
-        if halt.is_set():
-            return
+    def _in_processes(self, tasks: Sequence[ShardTask], progress: _Progress, how: tuple[Any, ...]) -> None:
+        stop = multiprocessing.get_context("spawn").Event()
         try:
-            record = describe(read_bytes(table.path(index)), extractors)
-        except ImageError as error:
-            record = ImageRecord(None, error.reason, 0, 0, "")
-        progress.step(skipped=record.reason is not None)
-        yield record
+            with make_process_executor(self.jobs, start_process, stop, *how) as executor:
+                try:
+                    for images in run_tasks(executor, work_in_process, tasks, ahead=2 * self.jobs):
+                        for done in images:
+                            progress.step(done)
+                except BaseException:
+                    stop.set()
+                    raise
+        except BrokenProcessPool:
+            raise ProjectError(
+                "a worker process has died, killed perhaps for want of memory: the same command goes on where it "
+                "stopped; fewer --jobs or a smaller --max-memory need less"
+            ) from None
 
-
-def _drop_stale(project: ProjectFolder, keys: Sequence[str]) -> None:
-    """Remove shards that belong to other images or parameters."""
-    for folder in sorted(project.features.glob("shard-*")):
-        number = folder.name.removeprefix("shard-")
-        try:
-            card = FeatureShard.read_card(folder)
-        except StoreCorruptError:
-            card = None  # what is not marked does not exist
-        if not number.isdigit() or int(number) >= len(keys) or card is None or card.key != keys[int(number)]:
-            shutil.rmtree(folder)
-
-
-def _count(project: ProjectFolder, ranges: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    reasons: Counter[str] = Counter()
-    rows: Counter[str] = Counter()
-    for index in range(len(ranges)):
-        shard = FeatureShard(_shard_folder(project, index))
-        reasons.update(reason for reason in shard.images["reason"].to_pylist() if reason is not None)
-        rows.update(shard.card.rows)
-    n_images, n_skipped = ranges[-1][1], sum(reasons.values())
-    if n_skipped == n_images:
-        first = next(iter(reasons))
-        raise NoImagesError(f"none of the {n_images} images in {project.source} can be read (the first: {first})")
-    return {
-        "images": n_images,
-        "skipped": n_skipped,
-        **{f"{k} features": v for k, v in rows.items()},
-        "reasons": dict(reasons),
-    }
-
-
-def _shard_folder(project: ProjectFolder, index: int) -> Path:
-    return project.features / f"shard-{index:05d}"
+    def _count(self) -> dict[str, Any]:
+        reasons: Counter[str] = Counter()
+        rows: Counter[str] = Counter()
+        content = hashlib.sha256()
+        for index in range(len(self.ranges)):
+            shard = FeatureShard(shard_folder(self.project, index))
+            reasons.update(reason for reason in shard.images["reason"].to_pylist() if reason is not None)
+            rows.update(shard.card.rows)
+            content.update((shard.folder / "card.json").read_bytes())
+        n_images, n_skipped = len(self.table), sum(reasons.values())
+        if n_skipped == n_images:
+            first = next(iter(reasons))
+            where = self.project.source
+            raise NoImagesError(f"none of the {n_images} images in {where} can be read (the first: {first})")
+        return {
+            "images": n_images,
+            "skipped": n_skipped,
+            **{f"{k} features": v for k, v in rows.items()},
+            "reasons": dict(reasons),
+            "content": content.hexdigest(),
+        }
 
 
 class _Progress:
     """Counts images from several threads and tells the listener."""
 
-    def __init__(self, listener: Listener, *, total: int, done: int) -> None:
-        self._listener, self._total, self._done, self._skipped = listener, total, done, 0
+    def __init__(self, listener: Listener, total: int, done: int, max_error_rate: float) -> None:
+        self._listener, self._total, self._max_error_rate = listener, total, max_error_rate
+        self._done, self._seen, self._n_bytes = done, 0, 0
+        self._reasons: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self.taken = 0
 
-    def step(self, *, skipped: bool) -> None:
+    def step(self, image: Done) -> None:
         with self._lock:
             self._done += 1
-            self._skipped += skipped
-            self._listener(Event("extract", "step", done=self._done, total=self._total, skipped=self._skipped))
+            self._seen += 1
+            self._n_bytes += image.n_bytes
+            if image.reason is not None:
+                self._reasons[image.reason] += 1
+            self.taken += image.reason is None and not image.n_bytes
+            skipped = self._reasons.total()
+            self._listener(
+                Event(
+                    "extract",
+                    "step",
+                    done=self._done,
+                    total=self._total,
+                    skipped=skipped,
+                    n_bytes=self._n_bytes,
+                    reasons=dict(self._reasons),
+                )
+            )
+            enough = self._seen >= RATE_FROM or self._done == self._total
+            if enough and skipped > self._max_error_rate * self._seen:
+                often = self._reasons.most_common(1)[0][0]
+                raise TooManySkippedError(
+                    f"{skipped} of {self._seen} photographs cannot be read (most often: {often}), which is more than "
+                    f"--max-error-rate {self._max_error_rate:g} allows: mend them, or allow more"
+                )

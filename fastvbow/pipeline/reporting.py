@@ -71,7 +71,7 @@ def report(
 
 
 def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, listener: Listener) -> dict[str, Any]:
-    images = ImageTable.read(project.images, project.image_root)
+    images = ImageTable.load(project.images, project.image_root)
     groups, skipped = read_table(project.groups), read_table(project.skipped)
     rows = np.flatnonzero(np.concatenate([shard.read for shard in open_shards(project)]))
     cards = {stage: project.require(stage) for stage in STAGES if stage != "report"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastvbow import __version__
-from fastvbow.config import MODALITIES, EncodeConfig, ExtractConfig, TopicsConfig, VocabularyConfig
+from fastvbow.config import MODALITIES, EncodeConfig, ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
 from fastvbow.events import Listener, log_events
 from fastvbow.pipeline.encoding import encode
 from fastvbow.pipeline.extraction import check_and_scan, extract_table
@@ -51,6 +51,7 @@ def run(
     project: Path,
     *,
     extract_config: ExtractConfig | None = None,
+    extract_options: ExtractOptions | None = None,
     vocabulary_config: VocabularyConfig | None = None,
     encode_config: EncodeConfig | None = None,
     topics_config: TopicsConfig | None = None,
@@ -67,8 +68,11 @@ def run(
         The image folder; it is only read.
     project : Path
         The project folder; made if missing.
-    extract_config, vocabulary_config, encode_config, topics_config : optional
-        Parameters of the stages.
+    extract_config : ExtractConfig, optional
+    extract_options : ExtractOptions, optional
+        How extraction goes about it.
+    vocabulary_config, encode_config, topics_config : optional
+        Parameters of the other stages.
     labels : str, default="none"
         ``parent``, ``none`` or a CSV file; written beside the groups, never used to make them.
     jobs : int, optional
@@ -88,10 +92,10 @@ def run(
         One of `fastvbow.errors`; finished stages stay and are reused by the next call.
     """
     extract_config, vocabulary_config = extract_config or ExtractConfig(), vocabulary_config or VocabularyConfig()
-    topics_config = topics_config or TopicsConfig()
+    topics_config, extract_options = topics_config or TopicsConfig(), extract_options or ExtractOptions()
     started = time.perf_counter()
     share_words(vocabulary_config.words, [name for kind in extract_config.features for name in MODALITIES[kind]])
-    table = check_and_scan(source, project, jobs=jobs, device=device)
+    table = check_and_scan(source, project, jobs=jobs, device=device, limit=extract_options.limit)
     check_labels(table, labels)
     check_enough_images(len(table), topics_config.topics)  # before the long work
     folder = ProjectFolder.create(project, source, __version__)
@@ -102,7 +106,9 @@ def run(
         return card
 
     with folder.lock():  # for the whole route: nobody may change a stage between two others
-        extracted = extract_table(folder, table, extract_config, jobs=jobs, device=device, listener=listener)
+        extracted = extract_table(
+            folder, table, extract_config, options=extract_options, jobs=jobs, device=device, listener=listener
+        )
         timed("extract", extracted)
         check_enough_images(extracted.outputs["images"] - extracted.outputs["skipped"], topics_config.topics)
         worded = timed("vocabulary", vocabulary(project, vocabulary_config, jobs=jobs, listener=listener))

@@ -26,6 +26,7 @@ def run_stage(
     outputs: Sequence[Path],
     listener: Listener,
     body: Callable[[], Mapping[str, Any]],
+    again: Callable[[StageCard], str] = lambda card: "",
 ) -> StageCard:
     """Run a stage unless its card says that it has run with these parameters on these inputs.
 
@@ -42,8 +43,10 @@ def run_stage(
         What the stage writes: where one has vanished, the stage runs.
     listener : Listener
     body : callable
-        Does the work; what it returns is recorded as the card's ``outputs``. Where these count something ``missing``,
-        the next call runs the stage again.
+        Does the work; what it returns is recorded as the card's ``outputs``, but for ``content`` (see `StageCard`).
+        Where these count something ``missing``, the next call runs the stage again.
+    again : callable
+        Takes the card of a stage that stands; says why it runs all the same, or "".
 
     Raises
     ------
@@ -54,7 +57,7 @@ def run_stage(
         inputs = {after: project.require(after).fingerprint} if isinstance(after, str) else dict(after)
         plain = msgspec.to_builtins(dict(parameters))
         card = project.card(stage)
-        reasons = [] if card is None else _reasons(card, plain, inputs, outputs)
+        reasons = [] if card is None else [*_reasons(card, plain, inputs, outputs), *filter(None, [again(card)])]
         if card is not None and not reasons:
             listener(Event(stage, "reused", card.summary))
             return card
@@ -63,7 +66,8 @@ def run_stage(
         started = time.perf_counter()
         counted = msgspec.to_builtins(dict(body()))
         seconds = round(time.perf_counter() - started, 3)
-        card = StageCard(stage, plain, inputs, counted, seconds, STAGES[stage])
+        content = counted.pop("content", "")
+        card = StageCard(stage, plain, inputs, counted, seconds, STAGES[stage], content)
         project.finish(card)
         listener(Event(stage, "end", f"{card.summary}; {seconds:.1f} s"))
         return card

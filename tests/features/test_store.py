@@ -10,7 +10,8 @@ import pytest
 
 from fastvbow.errors import ProjectError, StoreCorruptError
 from fastvbow.features.base import LocalFeatures, Modality
-from fastvbow.features.store import VERSION, FeatureShard, ImageRecord, write_shard
+from fastvbow.features.store import VERSION, FeatureShard, ImageRecord
+from fastvbow.features.writer import write_shard
 
 SIFT, POOLED = Modality("sift", 128, "uint8"), Modality("pooled", 6, "float16")
 

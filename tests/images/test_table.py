@@ -46,7 +46,7 @@ def test_paths_are_the_file_systems_own_bytes():
 
 def test_what_was_written_is_read(tmp_path):
     table().write(tmp_path / "images.parquet")
-    back = ImageTable.read(tmp_path / "images.parquet", Path("/moved"))
+    back = ImageTable.load(tmp_path / "images.parquet", Path("/moved"))
     assert back.root == b"/moved"
     assert (back.raw_paths, back.names, back.image_ids) == (RAW, table().names, table().image_ids)
     assert back.sizes.tolist() == [1, 2, -1, 0]
@@ -95,26 +95,26 @@ def test_damaged_tables_are_refused_by_name(tmp_path):
     for length in (0, 3, 50, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:length])
         with pytest.raises(StoreCorruptError, match=r"images\.parquet.*fastvbow extract"):
-            ImageTable.read(path, tmp_path)
+            ImageTable.load(path, tmp_path)
     for at in range(4, len(good), 3):
         path.write_bytes(good[:at] + bytes([good[at] ^ 0x80]) + good[at + 1 :])
         try:
-            ImageTable.read(path, tmp_path)
+            ImageTable.load(path, tmp_path)
         except StoreCorruptError as error:
             assert str(path) in str(error)
 
 
 def test_missing_and_foreign_tables_are_refused(tmp_path):
     with pytest.raises(StoreCorruptError, match=r"none\.parquet"):
-        ImageTable.read(tmp_path / "none.parquet", tmp_path)
+        ImageTable.load(tmp_path / "none.parquet", tmp_path)
     pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
     with pytest.raises(StoreCorruptError, match=r"other\.parquet"):
-        ImageTable.read(tmp_path / "other.parquet", tmp_path)
+        ImageTable.load(tmp_path / "other.parquet", tmp_path)
     good = {"image_id": ["0"], "path": ["a"], "raw_path": [b"a"], "size": [1], "mtime_ns": [1]}
     pq.write_table(pa.table(good), tmp_path / "types.parquet")
-    assert len(ImageTable.read(tmp_path / "types.parquet", tmp_path)) == 1
+    assert len(ImageTable.load(tmp_path / "types.parquet", tmp_path)) == 1
     gap = pa.array([None], pa.binary())
     for bad in ({"raw_path": ["a"]}, {"size": [1.5]}, {"raw_path": gap}, {"size": pa.array([None], pa.int64())}):
         pq.write_table(pa.table(good | bad), tmp_path / "types.parquet")
         with pytest.raises(StoreCorruptError, match=r"types\.parquet"):
-            ImageTable.read(tmp_path / "types.parquet", tmp_path)
+            ImageTable.load(tmp_path / "types.parquet", tmp_path)

@@ -1,0 +1,65 @@
+"""What every command of `fastvbow.cli` does around its call: progress, errors into exit codes, results in print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fastvbow.errors import FastvbowError, UsageError
+
+if TYPE_CHECKING:
+    from fastvbow.events import Listener
+
+__all__ = ["finish", "stage_done", "working"]
+
+
+@contextmanager
+def working(quiet: bool, log_json: Path | None = None) -> Iterator[Listener]:
+    """Show progress; turn what goes wrong into one line and an exit code."""
+    try:
+        from fastvbow.display import Display
+        from fastvbow.events import JsonLog
+
+        with Display(quiet=quiet) as display:
+            if log_json is None:
+                yield display
+            else:
+                with JsonLog(log_json, display) as log:
+                    yield log
+    except FastvbowError as error:
+        _complain(str(error))
+        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
+    except OSError as error:  # the disk is full, the project was taken away: what no stage foresees
+        # NumPy's own says how much it could write, not why
+        what = error.strerror or f"cannot write all data, perhaps since the disk is full ({error})"
+        _complain(what + (f": {error.filename}" if error.filename else ""))
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("fastvbow: interrupted; the same command goes on where it stopped", err=True)
+        raise typer.Exit(130) from None
+
+
+def _complain(message: str) -> None:
+    from fastvbow.display import one_line
+
+    typer.echo(f"fastvbow: {one_line(message)}", err=True)
+
+
+def finish(as_json: bool, result: dict[str, Any], lines: list[str], skipped: int = 0) -> None:
+    """Print a result; exit 3 where images were skipped."""
+    # JSON knows no NaN (one image a label has no pairs): null
+    plain = {name: None if value != value else value for name, value in result.items()}
+    typer.echo(json.dumps(plain, ensure_ascii=False) if as_json else "\n".join(lines))
+    if skipped:
+        raise typer.Exit(3)
+
+
+def stage_done(card: Any, as_json: bool, skipped: int = 0) -> None:
+    """Print what a stage has counted."""
+    result = {"stage": card.stage, **card.outputs, "seconds": card.seconds}
+    finish(as_json, result, [f"{card.stage}: {card.summary}"], skipped)

@@ -1,0 +1,64 @@
+"""The options that several commands of `fastvbow.cli` share, with what their help says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastvbow.config import ExtractOptions
+from fastvbow.errors import UsageError
+
+__all__ = ["bytes_of", "extract_options"]
+
+Source = Annotated[Path, typer.Argument(help="Folder of photographs; it is only read.")]
+ProjectArgument = Annotated[Path, typer.Argument(help="Project folder, made by 'run' or 'extract'.")]
+ProjectOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="PROJECT", help="Project folder; made if missing.")
+]
+Features = Annotated[str, typer.Option(help="Which features: sift, cnn or sift,cnn.")]
+Keypoints = Annotated[int, typer.Option(help="At most so many SIFT keypoints an image.")]
+Side = Annotated[int, typer.Option(help="Longest side, in pixels, at which SIFT looks.")]
+Words = Annotated[int, typer.Option(help="Visual words in all.")]
+TopicCount = Annotated[int, typer.Option("--topics", help="Topics, hence groups at most.")]
+Sweeps = Annotated[int, typer.Option(help="Gibbs sweeps over the corpus.")]
+Weights = Annotated[str, typer.Option(help="How much a word of each modality counts.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same groups.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Threads; -1: one a processor. Changes no result.")]
+Device = Annotated[str, typer.Option(help="Where the CNN runs: auto, cpu or cuda.")]
+Labels = Annotated[
+    str, typer.Option(help="Known labels: parent (the folder's name), none, or a CSV file with path,label.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")]
+Executor = Annotated[str, typer.Option(help="What the workers are: threads or processes.")]
+MaxMemory = Annotated[
+    str, typer.Option(help="Memory for decoded photographs, as 800M or 4G; half of the machine's if empty.")
+]
+Retry = Annotated[str, typer.Option(help="failed: look at skipped photographs again.")]
+MaxErrorRate = Annotated[float, typer.Option(help="Stop where a larger share of the photographs cannot be read.")]
+Limit = Annotated[int, typer.Option(help="Only the first so many photographs; 0: all.")]
+LogJson = Annotated[Path | None, typer.Option(help="Append every event to a file, a JSON object a line.")]
+
+
+def bytes_of(text: str) -> int:
+    """``800M`` or ``4G`` as bytes; 0 for nothing."""
+    if not text:
+        return 0
+    factor = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}.get(text[-1].upper(), 0)
+    try:
+        return int(float(text[:-1] if factor else text) * (factor or 1))
+    except (ValueError, OverflowError):
+        raise UsageError(f"--max-memory takes bytes, as 800M or 4G, not {text}") from None
+
+
+def extract_options(executor: str, max_memory: str, retry: str, max_error_rate: float, limit: int) -> ExtractOptions:
+    """What the options of extraction say."""
+    return ExtractOptions(
+        executor=executor,
+        max_memory=bytes_of(max_memory),
+        retry=retry,
+        max_error_rate=max_error_rate,
+        limit=limit,
+    )

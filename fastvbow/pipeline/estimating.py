@@ -1,0 +1,134 @@
+"""What an extraction would take: time, disk and memory, from a sample of the photographs; nothing is written."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastvbow.config import ExtractConfig, ExtractOptions
+from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
+from fastvbow.memory import physical_memory
+from fastvbow.pipeline.extraction import check_and_scan
+from fastvbow.pipeline.shard_work import Worker
+
+__all__ = ["Estimate", "estimate"]
+
+SAMPLE = 64
+WARM = 2  # photographs a worker does before the clock starts
+BASE = 350 * 2**20  # bytes of the interpreter, the libraries and a CNN
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an extraction would take.
+
+    Attributes
+    ----------
+    images, sampled : int
+    skipped : dict of str to int
+        Of the sample, by reason.
+    images_per_second : float
+    seconds : float
+    disk, disk_free : int
+        Bytes, on the file system that the project would stand on.
+    memory : int
+        Bytes at the most.
+    jobs : int
+    """
+
+    images: int
+    sampled: int
+    skipped: dict[str, int]
+    images_per_second: float
+    seconds: float
+    disk: int
+    disk_free: int
+    memory: int
+    jobs: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        skipped = "".join(f"; {n} of {self.sampled} skipped: {reason}" for reason, n in self.skipped.items())
+        short = "" if self.disk < self.disk_free else "  NOT ENOUGH"
+        return [
+            f"images {self.images}, of which {self.sampled} were looked at{skipped}",
+            f"time   {_duration(self.seconds)} at {self.images_per_second:.1f} images/s with {self.jobs} workers",
+            f"disk   {self.disk / 1e9:.2f} GB of {self.disk_free / 1e9:.1f} GB free{short}",
+            f"memory {self.memory / 1e9:.2f} GB at most",
+        ]
+
+
+def estimate(
+    source: Path,
+    project: Path,
+    config: ExtractConfig | None = None,
+    *,
+    options: ExtractOptions | None = None,
+    jobs: int | None = None,
+    device: str = "auto",
+) -> Estimate:
+    """Extract the features of some photographs, evenly spaced, and throw them away.
+
+    Parameters
+    ----------
+    source, project, config, options, jobs, device
+        As `fastvbow.pipeline.extract` takes them. What stands in the project already is not taken off.
+
+    Raises
+    ------
+    NoImagesError, UsageError, ProjectError, ProviderUnavailableError, MissingExtraError
+    """
+    config, options = config or ExtractConfig(), options or ExtractOptions()
+    table = check_and_scan(source, project, jobs=jobs, device=device, limit=options.limit)
+    workers = effective_jobs(jobs)
+    worker = Worker(config, device, [], False, options.max_memory or physical_memory() // 2)
+    sample = np.unique(np.linspace(0, len(table) - 1, SAMPLE + WARM * workers).astype(int)).tolist()
+    warm, timed = (sample[: WARM * workers], sample[WARM * workers :]) if len(sample) > SAMPLE // 2 else ([], sample)
+    n_bytes, reasons = 0, Counter[str]()
+    with one_thread_each(), make_executor(workers) as executor:
+
+        def look(indices: list[int]) -> list[Any]:
+            return list(run_tasks(executor, lambda i: worker.describe(table, i)[1], indices, ahead=2 * workers))
+
+        look(warm)
+        start = time.perf_counter()
+        records = look(timed)
+        spent = time.perf_counter() - start
+    for record in records:
+        if record.features is None:
+            reasons[record.reason] += 1
+            continue
+        n_bytes += sum(part.descriptors.nbytes + part.keypoints.nbytes + 8 for part in record.features.values())
+    rate = len(timed) / spent
+    place = next(folder for folder in (project.absolute(), *project.absolute().parents) if folder.exists())
+    return Estimate(
+        images=len(table),
+        sampled=len(timed),
+        skipped=dict(reasons),
+        images_per_second=round(rate, 2),
+        seconds=round(len(table) / rate, 1),
+        disk=int(n_bytes / len(timed) * len(table)) + 200 * len(table),  # and the tables
+        disk_free=shutil.disk_usage(place).free,
+        memory=BASE + min(options.max_memory or physical_memory() // 2, workers * _largest(records)) + 700 * len(table),
+        jobs=workers,
+    )
+
+
+def _largest(records: list[Any]) -> int:
+    return max((6 * record.width * record.height for record in records), default=0)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,174 @@
+"""The work of one shard, wherever it is done: in a thread, or in a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastvbow.config import ExtractConfig
+from fastvbow.errors import ImageError
+from fastvbow.executors import one_thread_each
+from fastvbow.features.base import Extractor
+from fastvbow.features.cnn import CnnExtractor, cnn_parameters
+from fastvbow.features.earlier import EarlierFeatures
+from fastvbow.features.models import find_model
+from fastvbow.features.sift import SiftExtractor
+from fastvbow.features.store import ImageRecord
+from fastvbow.features.writer import shard_writer
+from fastvbow.images.decode import decode, silence_decoders
+from fastvbow.images.table import ImageTable
+from fastvbow.memory import Allowance
+from fastvbow.project import STAGES, fingerprint_of
+
+__all__ = ["Done", "ShardTask", "Worker", "make_extractors", "parameters_of", "start_process", "work_in_process"]
+
+
+def make_extractors(config: ExtractConfig, device: str) -> list[Extractor]:
+    """The extractors that a configuration asks for, SIFT first."""
+    makers: dict[str, Callable[[], Extractor]] = {
+        "sift": lambda: SiftExtractor(config.keypoints, config.side),
+        "cnn": lambda: CnnExtractor(find_model(config.model), device),
+    }
+    return [makers[name]() for name in makers if name in config.features]
+
+
+def parameters_of(config: ExtractConfig) -> dict[str, Any]:
+    """What the features depend on, known without opening a model."""
+    known = {}
+    if "sift" in config.features:
+        known["sift"] = dict(SiftExtractor(config.keypoints, config.side).parameters)
+    if "cnn" in config.features:
+        known["cnn"] = dict(cnn_parameters(find_model(config.model)))
+    return known
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard to make: where, under which key, of which images."""
+
+    folder: Path
+    key: str
+    table: ImageTable
+
+
+@dataclass(frozen=True)
+class Done:
+    """An image that is done.
+
+    Attributes
+    ----------
+    n_bytes : int
+        Read of its file; 0 where all was known from an earlier extraction.
+    reason : str or None
+        Why it is skipped.
+    """
+
+    n_bytes: int
+    reason: str | None
+
+
+class _StopError(Exception):
+    pass
+
+
+class Worker:
+    """Makes shards. It may be shared by threads.
+
+    Parameters
+    ----------
+    config : ExtractConfig
+    device : str
+    earlier : sequence of Path
+        Shards whose features may be taken over.
+    retry : bool
+        Whether images that were skipped are looked at again.
+    n_bytes : int
+        What decoded images may take at once.
+    """
+
+    def __init__(self, config: ExtractConfig, device: str, earlier: Sequence[Path], retry: bool, n_bytes: int) -> None:
+        silence_decoders()
+        self.extractors = make_extractors(config, device)
+        self._modalities = [m for extractor in self.extractors for m in extractor.modalities]
+        self._made_by = {
+            m.name: fingerprint_of([STAGES["extract"], dict(extractor.parameters)])
+            for extractor in self.extractors
+            for m in extractor.modalities
+        }
+        self._earlier, self._retry, self._allowance = EarlierFeatures(earlier), retry, Allowance(n_bytes)
+
+    def work(self, task: ShardTask, tell: Callable[[Done], object], stop: Callable[[], bool]) -> None:
+        """Write a shard, or nothing if `stop` says so; `tell` hears of every image."""
+        try:
+            with shard_writer(task.folder, task.key, self._modalities, self._made_by) as writer:
+                for index in range(len(task.table)):
+                    if stop():
+                        raise _StopError
+                    n_bytes, record = self.describe(task.table, index)
+                    writer.append(record)
+                    tell(Done(n_bytes, record.reason))
+        except _StopError:
+            pass
+
+    def describe(self, table: ImageTable, index: int) -> tuple[int, ImageRecord]:
+        """The bytes read of one image, and what became of it."""
+        identity = table.identity(index)
+        known = self._earlier.find(identity, self._made_by)
+        if known is not None and known.reason is not None:
+            if not self._retry:
+                return 0, known
+            known = None
+        features = dict(known.features or {}) if known is not None else {}
+        todo = self._lacking(features)
+        if known is not None and not todo:
+            return 0, known
+        n_bytes = 0
+        try:
+            data = table.read(index)
+            n_bytes = len(data)
+            content = hashlib.blake2b(data, digest_size=16).hexdigest()
+            if known is not None and content != known.content:  # it has changed, though neither its size nor its time
+                features, todo = {}, self.extractors
+            with self._allowance.take(memory_of(data)):
+                image = decode(data)
+                for extractor in todo:
+                    features.update(extractor.extract(image))
+            return n_bytes, ImageRecord(features, None, image.shape[1], image.shape[0], content, identity)
+        except ImageError as error:
+            return n_bytes, ImageRecord(None, error.reason, 0, 0, "", identity)
+
+    def _lacking(self, features: Mapping[str, Any]) -> list[Extractor]:
+        return [e for e in self.extractors if any(m.name not in features for m in e.modalities)]
+
+
+def memory_of(data: bytes) -> int:
+    """Bytes that decoding an image file takes, about."""
+    return len(data)
+
+
+_worker: Worker | None = None
+_stop: Any = None
+
+
+def start_process(stop: Any, *how: Any) -> None:
+    """Make a worker process ready. Ctrl-C is its parent's business, whose end it does not outlive."""
+    global _worker, _stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _stop = stop
+    _worker = Worker(*how)
+
+
+def work_in_process(task: ShardTask) -> list[Done]:
+    """`Worker.work` in the process that `start_process` has made ready."""
+    if _worker is None:
+        raise RuntimeError("start_process comes first")
+    parent = os.getppid()
+    done: list[Done] = []
+    with one_thread_each():
+        _worker.work(task, done.append, lambda: _stop.is_set() or os.getppid() != parent)
+    return done

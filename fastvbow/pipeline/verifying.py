@@ -1,0 +1,140 @@
+"""Whether all files of a project are what they should be."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from fastvbow.errors import FastvbowError
+from fastvbow.events import Event, Listener, log_events
+from fastvbow.executors import effective_jobs, make_executor, run_tasks
+from fastvbow.features.store import FeatureShard
+from fastvbow.images.table import ImageTable
+from fastvbow.pipeline.encoding import open_tokens
+from fastvbow.pipeline.extraction import shard_folder, shard_keys
+from fastvbow.project import STAGES, ProjectFolder
+from fastvbow.topics.lda import GibbsLDA
+from fastvbow.words.vocabulary import Vocabulary
+
+__all__ = ["Verified", "verify"]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` found.
+
+    Attributes
+    ----------
+    n_files, n_bytes : int
+        Of the project, all but temporary ones.
+    problems : list of str
+        A line each: which file, and what is wrong with it.
+    """
+
+    n_files: int
+    n_bytes: int
+    problems: list[str]
+
+
+def verify(
+    project: Path, *, repair: bool = False, jobs: int | None = None, listener: Listener = log_events
+) -> Verified:
+    """Read every file of a project's finished stages, and hold it against checksums and counts.
+
+    Parameters
+    ----------
+    project : Path
+    repair : bool, default=False
+        Remove what is damaged, and the cards of the stages it belongs to: the next `run` or `extract` makes it again.
+        Shards that are sound stay.
+    jobs : int, optional
+        Threads; None or -1: all processors.
+    listener : Listener, optional
+
+    Raises
+    ------
+    ProjectError
+        It is no project, or busy.
+    """
+    folder, workers = ProjectFolder.open(project), effective_jobs(jobs)
+    problems: list[str] = []
+    with folder.lock():
+        for stage in STAGES:
+            if not (folder.root / "stages" / f"{stage}.json").exists():
+                continue  # has not run
+            found, victims = _guarded(partial(folder.require, stage)), list[Path]()
+            if not isinstance(found, list):
+                found, victims = _CHECKS[stage](folder, workers, listener) if stage in _CHECKS else ([], [])
+            problems += found
+            if found and repair:
+                for victim in victims:
+                    shutil.rmtree(victim) if victim.is_dir() else victim.unlink(missing_ok=True)
+                (folder.root / "stages" / f"{stage}.json").unlink(missing_ok=True)
+    files = [path for path in folder.root.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return Verified(len(files), sum(path.stat().st_size for path in files), problems)
+
+
+def _guarded(check: Callable[[], Any]) -> Any:
+    """What a check returns, or the line that says why it could not be made."""
+    try:
+        return check()
+    except (FastvbowError, OSError) as error:
+        return [str(error)]
+
+
+def _extract(project: ProjectFolder, workers: int, listener: Listener) -> tuple[list[str], list[Path]]:
+    card = project.card("extract")
+    table = _guarded(lambda: ImageTable.load(project.images, project.image_root))
+    if isinstance(table, list):
+        return table, [project.images]
+    n_images = card.outputs["images"] if card else 0
+    if len(table) != n_images:
+        return [f"{project.images} has {len(table)} images, the card of extract {n_images}"], [project.images]
+    keys = shard_keys(table, card.parameters if card else {})
+
+    def check(index: int) -> list[str]:
+        shard = FeatureShard(shard_folder(project, index))
+        strange = [] if shard.card.key == keys[index] else [f"{shard.folder} is of other images or parameters"]
+        return [*strange, *shard.check()]
+
+    problems, victims = [], []
+    with make_executor(workers) as executor:
+        checked = run_tasks(executor, lambda i: _guarded(lambda: check(i)), range(len(keys)), ahead=2 * workers)
+        for index, found in enumerate(checked):
+            problems += found
+            victims += [shard_folder(project, index)] * bool(found)
+            listener(Event("verify", "step", done=index + 1, total=len(keys), unit="shards"))
+    return problems, victims
+
+
+def _opened(place: str, check: Callable[[ProjectFolder], object]) -> Callable[..., tuple[list[str], list[Path]]]:
+    def checked(project: ProjectFolder, workers: int, listener: Listener) -> tuple[list[str], list[Path]]:
+        found = _guarded(lambda: check(project))
+        return (found, [getattr(project, place)]) if isinstance(found, list) and found else ([], [])
+
+    return checked
+
+
+def _count_groups(project: ProjectFolder) -> list[str]:
+    card = project.require("groups")
+    try:
+        rows = pq.read_metadata(project.groups).num_rows
+    except Exception as error:  # pyarrow's own kinds, and OSError
+        return [f"{project.groups}: {error}"]
+    grouped = card.outputs["grouped"]
+    return [] if rows == grouped else [f"{project.groups} has {rows} rows, the card of groups {grouped}"]
+
+
+_CHECKS: dict[str, Callable[..., tuple[list[str], list[Path]]]] = {
+    "extract": _extract,
+    "vocabulary": _opened("vocabulary", lambda project: Vocabulary.load(project.vocabulary) and None),
+    "encode": _opened("tokens", lambda project: open_tokens(project) and None),
+    "topics": _opened("topics", lambda project: GibbsLDA.load(project.topics / "model") and None),
+    "groups": _opened("groups", _count_groups),
+}
