@@ -7,13 +7,14 @@ were skipped. 130: interrupted; the same command goes on where it stopped.
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fastvbow import __version__
-from fastvbow.cli_frame import finish, stage_done, working
+from fastvbow.cli_frame import estimate_lines, finish, stage_done, working
 from fastvbow.cli_options import (
     Device,
     Executor,
@@ -205,7 +206,7 @@ def extract(
         else:
             found = pipeline.estimate(source, output, config, **how)
     if dry_run:
-        finish(as_json, found.to_json(), found.lines())
+        finish(as_json, asdict(found), estimate_lines(found))
     else:
         stage_done(card, as_json, card.outputs["skipped"])
 

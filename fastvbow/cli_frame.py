@@ -14,8 +14,9 @@ from fastvbow.errors import FastvbowError, UsageError
 
 if TYPE_CHECKING:
     from fastvbow.events import Listener
+    from fastvbow.pipeline.estimating import Estimate
 
-__all__ = ["finish", "stage_done", "working"]
+__all__ = ["estimate_lines", "finish", "stage_done", "working"]
 
 
 @contextmanager
@@ -63,3 +64,17 @@ def stage_done(card: Any, as_json: bool, skipped: int = 0) -> None:
     """Print what a stage has counted."""
     result = {"stage": card.stage, **card.outputs, "seconds": card.seconds}
     finish(as_json, result, [f"{card.stage}: {card.summary}"], skipped)
+
+
+def estimate_lines(found: Estimate) -> list[str]:
+    """What an extraction would take, for a person."""
+    from fastvbow.display import duration, one_line
+
+    skipped = "".join(f"; {n} of them skipped: {one_line(reason)}" for reason, n in found.skipped.items())
+    short = "" if found.disk < found.disk_free else ": NOT ENOUGH"
+    return [
+        f"images {found.images}, of which {found.sampled} were looked at{skipped}",
+        f"time   {duration(found.seconds)} at {found.images_per_second:.1f} images/s with {found.jobs} workers",
+        f"disk   {found.disk / 1e9:.2f} GB of {found.disk_free / 1e9:.1f} GB free{short}",
+        f"memory {found.memory / 1e9:.2f} GB at most",
+    ]

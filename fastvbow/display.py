@@ -22,10 +22,11 @@ from rich.text import Text
 
 from fastvbow.events import Event
 
-__all__ = ["Display", "one_line"]
+__all__ = ["Display", "duration", "one_line"]
 
 _EVERY = 10.0
 """Seconds between two progress lines where there is no terminal."""
+_REASONS = 2  # for which photographs are skipped, that are shown; the tables have all
 
 
 def one_line(text: str) -> str:
@@ -45,6 +46,24 @@ class _Rate(ProgressColumn):
             if speed >= 10
             else f"{speed:.1f} {task.fields['unit']}/s"
         )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _note(event: Event, seconds: float) -> str:
+    """What a step says beside its count: how fast files are read, and what is skipped why."""
+    parts = [f"{event.n_bytes / 1e6 / seconds:.1f} MB/s"] if event.n_bytes and seconds > 0 else []
+    if event.skipped:
+        often = sorted(event.reasons.items(), key=lambda reason: -reason[1])[:_REASONS]
+        why = ", ".join(f"{n} {one_line(reason)}" for reason, n in often)
+        more = ", ..." if len(event.reasons) > _REASONS else ""
+        parts.append(f"{event.skipped} skipped" + f" ({why}{more})" * bool(why))
+    return ", ".join(parts)
 
 
 class Display:
@@ -72,6 +91,7 @@ class Display:
         )
         self._bars: dict[str, TaskID] = {}
         self._lines: dict[str, tuple[float, float, int]] = {}  # begun, last line (seconds), done when begun
+        self._begun: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Display:
@@ -113,7 +133,8 @@ class Display:
             print(line.plain, file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that shows
 
     def _step(self, event: Event) -> None:
-        note = f"{event.skipped} skipped" if event.skipped else ""
+        now = time.monotonic()
+        note = _note(event, now - self._begun.setdefault(event.stage, now))
         if self._live:
             if event.stage not in self._bars:
                 self._bars[event.stage] = self._progress.add_task(
@@ -121,11 +142,10 @@ class Display:
                 )
             self._progress.update(self._bars[event.stage], completed=event.done, total=event.total, note=note)
         elif not self._quiet:
-            now = time.monotonic()
             begun, last, first = self._lines.get(event.stage, (now, now, event.done))
             if now - last >= _EVERY:
                 speed = (event.done - first) / (now - begun)
-                left = f"{(event.total - event.done) / speed:.0f} s left" if speed else "time left unknown"
+                left = f"{duration((event.total - event.done) / speed)} left" if speed else "time left unknown"
                 note = f", {note}" if note else ""
                 self._say(Text(f"  {event.done}/{event.total} {event.unit}, {speed:.1f} {event.unit}/s, {left}{note}"))
                 last = now
@@ -133,5 +153,6 @@ class Display:
 
     def _drop(self, stage: str) -> None:
         self._lines.pop(stage, None)
+        self._begun.pop(stage, None)
         if stage in self._bars:
             self._progress.remove_task(self._bars.pop(stage))

@@ -127,7 +127,7 @@ def test_quiet(sift_folder, cli, tmp_path):
 
 
 def step(done: int, total: int = 100, **more) -> Event:
-    return Event("extract", "step", done=done, total=total, **more)
+    return Event("extract", "step", **{"done": done, "total": total, **more})
 
 
 @pytest.fixture
@@ -166,6 +166,19 @@ def test_lines_where_there_is_no_terminal(clock, capsys):
         "  three files passed over",
         "  images 100",
         "vocabulary stands from an earlier call (words 300)",
+    ]
+
+
+def test_lines_tell_how_fast_files_are_read_and_what_is_skipped_why(clock, capsys):
+    reasons = {"empty file": 1, "truncated JPEG": 7, "damaged PNG": 2}
+    with Display() as show:
+        for second in (0, 15, 30):
+            clock.now = 1000.0 + second
+            more = {"skipped": 10, "reasons": reasons} if second == 30 else {}
+            show(step(second + 1, total=100_000, n_bytes=3_000_000 * second, **more))
+    assert capsys.readouterr().err.splitlines() == [
+        "  16/100000 images, 1.0 images/s, 27.8 h left, 3.0 MB/s",
+        "  31/100000 images, 1.0 images/s, 27.8 h left, 3.0 MB/s, 10 skipped (7 truncated JPEG, 2 damaged PNG, ...)",
     ]
 
 

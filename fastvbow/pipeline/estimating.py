@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,21 +51,6 @@ class Estimate:
     disk_free: int
     memory: int
     jobs: int
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
-    def lines(self) -> list[str]:
-        """For a person."""
-        skipped = "".join(f"; {n} of {self.sampled} skipped: {reason}" for reason, n in self.skipped.items())
-        short = "" if self.disk < self.disk_free else "  NOT ENOUGH"
-        return [
-            f"images {self.images}, of which {self.sampled} were looked at{skipped}",
-            f"time   {_duration(self.seconds)} at {self.images_per_second:.1f} images/s with {self.jobs} workers",
-            f"disk   {self.disk / 1e9:.2f} GB of {self.disk_free / 1e9:.1f} GB free{short}",
-            f"memory {self.memory / 1e9:.2f} GB at most",
-        ]
 
 
 def estimate(
@@ -126,9 +111,3 @@ def estimate(
 
 def _largest(records: list[Any]) -> int:
     return max((6 * record.width * record.height for record in records), default=0)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
