@@ -42,7 +42,8 @@ debug: $(VENV)/.tested-$(EXTRA)
 	rm -f build/debug/source/fastvbow/topics/*.so
 	FASTVBOW_DEBUG=1 $(VENV)/bin/pip install -q --no-deps --target build/debug/site build/debug/source
 	cd build/debug/site && $(CURDIR)/$(VENV)/bin/python -m pytest -q -p no:cacheprovider -c $(CURDIR)/pyproject.toml \
-	--rootdir $(CURDIR) $(CURDIR)/tests/topics/test_gibbs.py $(CURDIR)/tests/topics/test_training.py $(CURDIR)/tests/topics/test_split_merge.py
+	--rootdir $(CURDIR) $(CURDIR)/tests/topics/test_gibbs.py $(CURDIR)/tests/topics/test_training.py $(CURDIR)/tests/topics/test_split_merge.py \
+	$(CURDIR)/tests/topics/test_likelihood.py
 
 wheel: $(VENV)/.installed-$(EXTRA)
 	rm -rf build/wheel build/empty

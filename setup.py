@@ -44,6 +44,11 @@ setup(
                 ["src_ext/sparse.h", "src_ext/sparse_kernels.h"],
             ),
             extension("fastvbow.topics._moves", ["src_ext/_moves.pyx", "src_ext/split.c"], ["src_ext/split.h"]),
+            extension(
+                "fastvbow.topics._particles",
+                ["src_ext/_particles.pyx", "src_ext/particles.c", "src_ext/instructions.c"],
+                ["src_ext/particles.h", "src_ext/particles_kernels.h"],
+            ),
         ],
         build_dir="build/cython-debug" if DEBUG else None,
         compiler_directives={

@@ -349,3 +349,34 @@ def fold_in(words, weights, alpha, phi, n_sweeps, seed):
         if sweep >= n_sweeps // 2:
             kept.append((ndz + alpha) / (ndz + alpha).sum())
     return np.mean(kept, axis=0)
+
+
+def left_to_right(words, phi, alpha, n_particles, resample, key):
+    """Sums over particles of (n + sum alpha) p(word | words before), as ``src_ext/particles.c``; phi is (V, K)."""
+    particles, totals = [[] for _ in range(n_particles)], []
+
+    def uniforms(n, i):
+        row = n * (n + 3) // 2 + i
+        numbers = range(row * n_particles + 1, (row + 1) * n_particles + 1)
+        return np.array([mix((key + GAMMA * number) & MASK) >> 12 for number in numbers]) * 2.0**-52
+
+    def cumulated(word, z):
+        return np.cumsum([(z.count(k) + alpha[k]) * phi[word][k] for k in range(len(alpha))])
+
+    def draw(word, z, u):
+        p = cumulated(word, z)
+        return int(np.searchsorted(p[:-1], u * p[-1], side="right"))
+
+    for n, word in enumerate(words):
+        for i in range(n):
+            for z, u in zip(particles, uniforms(n, i), strict=True):
+                z[i] = draw(words[i], z[:i] + z[i + 1 :], u)
+        weights = np.cumsum([cumulated(word, z)[-1] for z in particles])
+        totals.append(weights[-1])
+        if resample and n_particles > 1:
+            points = (uniforms(n, n + 1)[0] + np.arange(n_particles)) / n_particles * weights[-1]
+            chosen = np.searchsorted(weights[:-1], points, side="right")
+            particles = [list(particles[c]) for c in chosen]
+        for z, u in zip(particles, uniforms(n, n), strict=True):
+            z.append(draw(word, z, u))
+    return np.array(totals)

@@ -1,7 +1,8 @@
 """From visual words to topics: latent Dirichlet allocation by collapsed Gibbs sampling."""
 
 from fastvbow.topics.lda import GibbsLDA
-from fastvbow.topics.quality import left_to_right, npmi_coherence, topic_diversity, umass_coherence
+from fastvbow.topics.likelihood import left_to_right
+from fastvbow.topics.quality import npmi_coherence, topic_diversity, umass_coherence
 from fastvbow.topics.stream import TokenStream
 
 __all__ = ["GibbsLDA", "TokenStream", "left_to_right", "npmi_coherence", "topic_diversity", "umass_coherence"]
