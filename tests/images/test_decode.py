@@ -13,18 +13,20 @@ from odd_files import (
     GREEN,
     RED,
     YELLOW,
+    animated_png,
+    bombs,
     busy,
     encoded,
     halves,
     make_odd_files,
     odd_contents,
-    png,
     quarters,
     with_exif,
 )
 
 from fastvbow.errors import ImageError
-from fastvbow.images.decode import decode, read_bytes
+from fastvbow.images import decode as decoding
+from fastvbow.images.decode import ROOM, decode, decode_photograph, read_bytes
 
 ODD = odd_contents()
 
@@ -209,9 +211,96 @@ def test_fill_bytes_between_segments_are_allowed(fill):
 
 
 def test_a_picture_beyond_all_bounds_is_refused():
-    bomb = png(100_000, 100_000, b"", depth=8, colour=2)
-    with pytest.raises(ImageError, match=r"cannot be decoded|damaged"):
-        decode(bomb)
+    for name, bomb in bombs().items():
+        with pytest.raises(ImageError, match=r"^\d+ x \d+ pixels: more than 268 million are refused$"):
+            decode(bomb)
+        assert len(bomb) < 100_000, name
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif", ".ppm", ".ras"])
+def test_the_bound_is_on_the_number_of_pixels(suffix, monkeypatch):
+    data = encoded(suffix, busy(60, 40))
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 2400)
+    assert decode(data).shape == (60, 40, 3)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 2399)
+    with pytest.raises(ImageError, match=r"^40 x 60 pixels: more than"):
+        decode(data)
+
+
+def test_bombs_are_refused_before_opencv_sees_them(monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    for bomb in bombs().values():
+        with pytest.raises(ImageError, match="are refused"):
+            decode(bomb)
+
+
+def test_a_file_of_a_terabyte_is_not_read(tmp_path, monkeypatch):
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("read"))
+    with pytest.raises(ImageError, match=r"^1099511627776 bytes: more than 2147483647 are refused$"):
+        read_bytes(tmp_path / "a.jpg")
+
+
+def large_photograph(height: int, width: int) -> bytes:
+    return encoded(".jpg", cv2.resize(quarters(64, 64), (width, height), interpolation=cv2.INTER_NEAREST))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "share"),
+    [
+        (1000, 1600, 4),
+        (1700, 3200, 8),
+        (1600, 1000, 4),
+        (999, 1599, 2),  # an eighth of a pixel too little for a quarter
+        (1001, 1607, 4),
+        (1600, 1600, 4),
+        (1599, 1600, 1),  # nearly square: the reduced one would not tell whether it is turned
+        (390, 1600, 2),  # of the shorter side as much is left as is needed
+        (799, 600, 1),
+        (60, 90, 1),
+    ],
+)
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_large_jpeg_is_reduced(height, width, share, orientation):
+    data = with_exif(large_photograph(height, width), orientation)
+    full, reduced = decode_photograph(data), decode_photograph(data, 100)
+    seen = (width, height) if orientation < 5 else (height, width)
+    assert (full.width, full.height) == (reduced.width, reduced.height) == seen == full.pixels.shape[1::-1]
+    assert reduced.pixels.shape[1::-1] == tuple(-(-side // share) for side in seen)
+    assert max(reduced.pixels.shape) >= min(max(seen), ROOM * 100)
+    for row, column in [(1, 1), (1, 3), (3, 1), (3, 3)]:
+        at = row * seen[1] // 4, column * seen[0] // 4
+        assert_colour(reduced.pixels[at[0] // share, at[1] // share], full.pixels[at], 4)
+
+
+def test_places_in_a_reduced_photograph():
+    """A mark is found again, to within a part of a reduced pixel, by the formula that the docstring gives."""
+    image = np.full((1603, 2406, 3), 40, np.uint8)
+    cv2.circle(image, (2000, 1200), 24, (230, 230, 230), -1)
+    full, x, y = decode_photograph(encoded(".jpg", image), 100), 2000, 1200
+    height, width = full.pixels.shape[:2]
+    assert (width, height) == (602, 401)
+    weight = full.pixels[:, :, 0].astype(float) - 40
+    weight[weight < 20] = 0
+    rows, columns = np.mgrid[0:height, 0:width]
+    found_x = (weight * columns).sum() / weight.sum()
+    found_y = (weight * rows).sum() / weight.sum()
+    assert (found_x + 0.5) * full.width / width - 0.5 == pytest.approx(x, abs=3)
+    assert (found_y + 0.5) * full.height / height - 0.5 == pytest.approx(y, abs=3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".bmp"])
+def test_other_formats_are_decoded_in_full(suffix):
+    image = busy(900, 1200)
+    data = encoded(suffix, image)
+    np.testing.assert_array_equal(decode_photograph(data, 100).pixels, decode(data))
+
+
+def test_a_cut_large_jpeg_is_refused_too():
+    data = large_photograph(1000, 1600)
+    with pytest.raises(ImageError, match="truncated JPEG"):
+        decode_photograph(data[:-3], 100)
 
 
 def test_no_bytes():
@@ -249,6 +338,18 @@ def test_every_real_photograph_of_a_sample_is_read(data_folder):
         assert pixels.std() > 1
         with pytest.raises(ImageError, match="truncated"):
             decode(read_bytes(path)[:-100])
+
+
+def test_an_animation_gives_its_first_picture():
+    pixels = decode(animated_png())
+    np.testing.assert_array_equal(pixels, np.full((4, 8, 3), RED, np.uint8))
+
+
+def test_a_damaged_byte_of_a_png_is_noticed():
+    data = encoded(".png", busy(20, 30))
+    for at in range(8, len(data) - 12, 7):  # behind the signature, before the end marker
+        with pytest.raises(ImageError, match=r"PNG|pixels: more than"):
+            decode(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"mif1"])
