@@ -303,6 +303,14 @@ def more_contents(photo: np.ndarray, jpeg: bytes) -> dict[str, tuple[bytes, Expe
         "orientation-99.jpg": (with_exif(jpeg, 99), read),
         "exif-is-noise.jpg": (jpeg[:2] + b"\xff\xe1\0\x20Exif\0\0" + b"MM\0*" + b"\xff" * 20 + jpeg[2:], read),
         "junk-between-segments.jpg": (jpeg[:20] + b"junk" + jpeg[20:], read),
+        "overwritten-by-noise.jpg": (
+            jpeg[: start + 900] + np.random.default_rng(0).bytes(1024) + jpeg[start + 1924 :],
+            Expectation("skip", r"^damaged JPEG \(a stray marker amid its pixels\)$"),
+        ),
+        "stray-marker.jpg": (
+            jpeg[: start + 900] + b"\xff\x41" + jpeg[start + 902 :],
+            Expectation("skip", r"^damaged JPEG \(a stray marker amid its pixels\)$"),
+        ),
         "no-height.jpg": (announced(jpeg, at, ">H", 0), Expectation("skip", "^damaged JPEG$")),
         "no-width.jpg": (announced(jpeg, at + 2, ">H", 0), Expectation("skip", "^damaged JPEG$")),
         "twelve-bits.jpg": (announced(jpeg, at - 1, "B", 12), Expectation("skip", "^damaged JPEG$")),

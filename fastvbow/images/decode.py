@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.errors import EXHAUSTED, ImageError
-from fastvbow.images.header import image_size, jpeg_markers, magic
+from fastvbow.images.header import image_size, magic
+from fastvbow.images.jpeg import jpeg_fault
 from fastvbow.images.png import fit_png
 
 __all__ = ["MOST_BYTES", "MOST_PIXELS", "ROOM", "Photograph", "decode", "decode_photograph", "read_bytes"]
@@ -137,8 +138,8 @@ def decode_photograph(data: bytes, least_side: int | None = None) -> Photograph:
         raise ImageError(f"{size[0]} x {size[1]} pixels: more than {MOST_PIXELS // 10**6} million are refused")
     if kind == "PNG":
         data = fit_png(data)
-    if kind == "JPEG" and _jpeg_is_cut_short(data):
-        raise ImageError("truncated JPEG (its end marker is missing)")
+    if kind == "JPEG" and (fault := jpeg_fault(data)):
+        raise ImageError(fault)
     share = _reduction(size, least_side) if size and least_side and kind == "JPEG" else 1
     try:
         pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _FLAGS[share])
@@ -162,18 +163,6 @@ def _reduction(size: tuple[int, int], least_side: int) -> int:
         if longer >= ROOM * least_side * share and shorter >= least_side * share and told:
             return share
     return 1
-
-
-def _jpeg_is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG lacks its end marker, which OpenCV does not report: it fills the missing rows with grey.
-
-    The segments before the first scan are stepped over by their lengths, for an EXIF thumbnail has an end marker of its
-    own. Inside the scans 0xFF is always followed by 0x00 or a marker, so that FF D9 there is the end.
-    """
-    for marker, at in jpeg_markers(data):
-        if marker in (0xD9, 0xDA):
-            return data.find(b"\xff\xd9", at) < 0
-    return True
 
 
 def silence_decoders() -> None:

@@ -11,7 +11,9 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 
-__all__ = ["image_size", "jpeg_markers", "magic"]
+from fastvbow.images.jpeg import jpeg_markers
+
+__all__ = ["image_size", "magic"]
 
 Size = tuple[int, int]
 
@@ -75,25 +77,6 @@ _HEADS = (
 )
 
 
-def jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
-    """The marker segments of a JPEG up to its first scan, as (marker, where its bytes FF xx begin).
-
-    Like libjpeg it skips bytes that belong to no segment. It ends where the file does.
-    """
-    at = 2
-    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-        elif marker == 0 or marker == 0x01 or 0xD0 <= marker <= 0xD8:  # no marker, or one without a segment
-            at += 2
-        else:
-            yield marker, at
-            if marker in (0xD9, 0xDA):
-                return
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-
-
 def _jpeg(data: bytes) -> Size | None:
     for marker, at in jpeg_markers(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header, of whichever process
@@ -136,7 +119,7 @@ def _tiff(data: bytes) -> Size | None:
         first, count_code, value_at, step = struct.unpack_from(order + "Q", data, 8)[0], "Q", 12, 20
     else:
         first, count_code, value_at, step = struct.unpack_from(order + "I", data, 4)[0], "H", 8, 12
-    codes = {1: "B", 3: "H", 4: "I", 16: "Q"}
+    codes = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}  # libtiff takes signed ones too
     (count,) = struct.unpack_from(order + count_code, data, first)
     start = first + struct.calcsize(order + count_code)
     found: dict[int, int] = {}
