@@ -35,7 +35,7 @@ def kmeans_scores(project: Path, n_groups: int, seed: int) -> dict[str, float]:
     folder = ProjectFolder.open(project)
     book = Vocabulary.load(folder.vocabulary).codebooks["pooled"]
     vectors = np.concatenate([book.project(shard.descriptors("pooled")) for shard in open_shards(folder)])
-    table = ImageTable.read(folder.images, folder.image_root)
+    table = ImageTable.load(folder.images, folder.image_root)
     labels = read_labels("parent", table.names, table.image_ids)
     return clustering_scores(labels, KMeans(n_groups, n_init=20, random_state=seed).fit(vectors).labels_)
 

@@ -21,7 +21,7 @@ from fastvbow.features.cnn import DEVICES, CnnExtractor, cnn_parameters
 from fastvbow.features.models import find_model
 from fastvbow.features.sift import SiftExtractor
 from fastvbow.features.store import FeatureShard, ImageRecord, write_shard
-from fastvbow.images.decode import decode, read_bytes, silence_decoders
+from fastvbow.images.decode import decode, silence_decoders
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.stage import run_stage
@@ -169,6 +169,8 @@ def extract_table(
     parameters = _parameters(config)
     for message in table.unlisted:
         listener(Event("extract", "warning", f"cannot list the folder {message}: its images are missing"))
+    for message in table.warnings:
+        listener(Event("extract", "warning", message))
     if table.n_others:
         listener(Event("extract", "note", f"{table.n_others} files passed over that are no images by their names"))
     return run_stage(
@@ -243,7 +245,7 @@ def _describe_range(
         if halt.is_set():
             return
         try:
-            record = describe(read_bytes(table.path(index)), extractors)
+            record = describe(table.read(index), extractors)
         except ImageError as error:
             record = ImageRecord(None, error.reason, 0, 0, "")
         progress.step(skipped=record.reason is not None)

@@ -71,7 +71,7 @@ def check_labels(table: ImageTable, labels: str) -> None:
 
 def load_grouping(project: ProjectFolder, labels: str) -> Grouping:
     """The groups of a project whose topics are finished, with labels as asked for."""
-    table = ImageTable.read(project.images, project.image_root)
+    table = ImageTable.load(project.images, project.image_root)
     reasons = [reason for shard in open_shards(project) for reason in shard.images["reason"].to_pylist()]
     kept = [i for i, reason in enumerate(reasons) if reason is None]
     lost = [i for i, reason in enumerate(reasons) if reason is not None]
