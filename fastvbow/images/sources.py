@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fastvbow.errors import NoImagesError
-from fastvbow.images import folder, lists, parquet, tar
+from fastvbow.images import ade20k, folder, lists, parquet, tar
 from fastvbow.images.listing import SUFFIXES, Listing, list_source
 from fastvbow.images.table import ImageTable
 
@@ -28,7 +28,7 @@ class Kind(Protocol):
         """The images of the source, None where it is of another kind."""
 
 
-KINDS: tuple[Kind, ...] = (lists, tar, parquet, folder)
+KINDS: tuple[Kind, ...] = (lists, tar, parquet, ade20k, folder)
 """The kinds of sources, in the order in which they are tried."""
 
 
