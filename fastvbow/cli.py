@@ -35,7 +35,7 @@ app = typer.Typer(
 _EXTRACT, _VOCABULARY, _TOPICS = ExtractConfig(), VocabularyConfig(), TopicsConfig()
 _WEIGHTS = ",".join(f"{name}={weight:g}" for name, weight in _TOPICS.weights.items())
 
-Source = Annotated[Path, typer.Argument(help="Folder of photographs; it is only read.")]
+Source = Annotated[Path, typer.Argument(help="Folder of photographs, list of paths, .tar or Parquet; only read.")]
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder, made by 'run' or 'extract'.")]
 ProjectOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="PROJECT", help="Project folder; made if missing.")
