@@ -1,5 +1,6 @@
 """Images in a column of Parquet files: which column, under which names, and that every row gives its own bytes."""
 
+import io
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -100,6 +101,38 @@ def test_reading_forwards_decodes_each_row_once(tmp_path, monkeypatch):
     for i in range(200):
         table.read(i)
     assert sum(decoded) == 200 and max(decoded) <= containers.BATCH
+
+
+def test_a_row_is_read_without_its_whole_row_group(tmp_path):
+    rng = np.random.default_rng(0)
+    contents = [rng.bytes(10_000) for _ in range(800)]
+    options = {"use_dictionary": False, "data_page_size": 50_000, "write_batch_size": 5}
+    path = write(tmp_path / "s.parquet", {"image": pa.array(contents)}, **options)
+
+    class Counted(io.FileIO):
+        total = 0
+
+        def read(self, size=-1):
+            data = super().read(size)
+            self.total += len(data)
+            return data
+
+    with Counted(path) as handle:
+        file = containers.open_parquet(handle)
+        assert file.num_row_groups == 1
+        batch = next(file.iter_batches(containers.BATCH, columns=["image"], use_threads=False))
+        assert batch.column(0)[0].as_py() == contents[0]
+        assert handle.total < 8_000_000 / 2
+
+
+def test_after_a_failure_the_next_row_is_read(tmp_path, monkeypatch):
+    table = scan(write(tmp_path / "s.parquet", {"image": images([None] * 60)}))
+    assert table.read(0) == b"bytes of 0"
+    broken = iter(())
+    monkeypatch.setattr(containers._here.cursor, "_batches", broken)
+    with pytest.raises(ImageError, match="fewer rows"):
+        table.read(20)
+    assert table.read(20) == b"bytes of 20"
 
 
 def test_rows_without_bytes(tmp_path):
