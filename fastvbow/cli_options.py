@@ -12,7 +12,7 @@ from fastvbow.errors import UsageError
 
 __all__ = ["bytes_of", "extract_options"]
 
-Source = Annotated[Path, typer.Argument(help="Folder of photographs; it is only read.")]
+Source = Annotated[Path, typer.Argument(help="Folder of photographs, list of paths, .tar or Parquet; only read.")]
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder, made by 'run' or 'extract'.")]
 ProjectOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="PROJECT", help="Project folder; made if missing.")

@@ -1,8 +1,14 @@
-"""The image table: which photographs there are, under names that stay.
+"""The image table: which photographs there are, under names that stay, and how each is read.
 
 Columns of ``images.parquet``: ``image_id`` (string), ``path`` (string, relative, fit for reading), ``raw_path``
-(binary, the file system's own bytes), ``size`` (int64, bytes; -1 where it is no regular file or may not be read),
-``mtime_ns`` (int64).
+(binary, the file system's own bytes; of an image inside a container: the container's path, ``/``, its name in it),
+``size`` (int64, bytes; -1 where it is no regular file, may not be read, or is not known before it is read, as of a
+Parquet row), ``mtime_ns`` (int64, of the file or the container). A writer MUST write these five without nulls.
+
+Of an image inside a container (a tar or Parquet file) the following are set; of a file by itself they MUST be null:
+``container`` (binary, its relative path), ``container_size`` (int64, bytes) and one of ``offset`` (int64, where the
+image's bytes begin) and ``row`` (int64, counted from 0 through all row groups). A table MAY lack these four columns
+together, as those written before there were containers: a reader MUST then take every image for a file by itself.
 """
 
 from __future__ import annotations
@@ -19,9 +25,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastvbow.errors import StoreCorruptError
+from fastvbow.images.containers import read_row, read_slice
 from fastvbow.images.decode import read_bytes
 
-__all__ = ["ImageTable", "image_id_of", "readable"]
+__all__ = ["ImageTable", "Places", "image_id_of", "readable"]
 
 _SCHEMA = pa.schema(
     {
@@ -30,6 +37,14 @@ _SCHEMA = pa.schema(
         "raw_path": pa.binary(),
         "size": pa.int64(),
         "mtime_ns": pa.int64(),
+    }
+)
+_PLACES = pa.schema(
+    {
+        "container": pa.binary(),
+        "container_size": pa.int64(),
+        "offset": pa.int64(),
+        "row": pa.int64(),
     }
 )
 
@@ -51,25 +66,93 @@ def readable(raw: bytes) -> str:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where images lie that are no files of their own.
+
+    Attributes
+    ----------
+    containers : list of bytes
+        Relative paths of the tar and Parquet files.
+    container_sizes : list of int
+        Their bytes.
+    which : ndarray of shape (n_images,), int32
+        The container of each image; -1: it is a file by itself.
+    offsets, rows : ndarray of shape (n_images,), int64
+        Where its bytes begin in a tar, or its row in a Parquet file; the other is -1.
+    """
+
+    containers: list[bytes]
+    container_sizes: list[int]
+    which: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def part(self, start: int, stop: int) -> Places:
+        """Those of a run of the images."""
+        rows = {name: getattr(self, name)[start:stop] for name in ("which", "offsets", "rows")}
+        return replace(self, **rows)
+
+    def to_columns(self) -> dict[str, pa.Array]:
+        """The columns of ``images.parquet``."""
+        which = pa.array(self.which, mask=self.which < 0)
+        return {
+            "container": pa.array(self.containers, pa.binary()).take(which),
+            "container_size": pa.array(self.container_sizes, pa.int64()).take(which),
+            "offset": pa.array(self.offsets, mask=self.offsets < 0),
+            "row": pa.array(self.rows, mask=self.rows < 0),
+        }
+
+    @classmethod
+    def from_columns(cls, table: pa.Table) -> Places | None:
+        """What `to_columns` gave; None where no image lies in a container.
+
+        Raises
+        ------
+        ValueError
+            The columns contradict one another.
+        """
+        container = table["container"].combine_chunks()
+        if container.null_count == len(container):
+            return None
+        packed = container.dictionary_encode()
+        which = packed.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        sizes, offsets, rows = (
+            table[name].combine_chunks().fill_null(-1).to_numpy(zero_copy_only=False)
+            for name in ("container_size", "offset", "row")
+        )
+        if (((offsets >= 0).astype(int) + (rows >= 0)) != (which >= 0)).any() or (sizes[which >= 0] < 0).any():
+            raise ValueError("its columns container, container_size, offset and row contradict one another")
+        first = np.unique(which[which >= 0], return_index=True)[1]
+        known = sizes[which >= 0][first].tolist()
+        return cls(packed.dictionary.to_pylist(), known, which, offsets, rows)
+
+
+@dataclass(frozen=True)
 class ImageTable:
-    """The photographs of one source, in the order of their paths' bytes.
+    """The photographs of one source: files in the order of their paths' bytes, images inside containers in the order of
+    the containers' paths and, within one, as they lie there.
 
     Attributes
     ----------
     root : bytes
         The folder that the paths are relative to.
     raw_paths : list of bytes
-        Relative paths as the file system has them.
+        Relative paths as the file system has them; of an image inside a container: ``CONTAINER/NAME``.
     names : list of str
         The same, fit for reading.
     image_ids : list of str
         See `image_id_of`.
     sizes, mtimes : ndarray of shape (n_images,), int64
-        Bytes (-1: no regular file, or one that may not be read) and nanoseconds.
+        Bytes (-1: no regular file, one that may not be read, or not known before it is read) and nanoseconds (of an
+        image inside a container: the container's).
     n_others : int
         Files that were passed over since they are no images by their names.
     unlisted : list of str
         Folders that could not be listed, with the reason.
+    warnings : list of str
+        What else was left out, and why: each a sentence.
+    places : Places or None
+        Where the images inside containers lie; None: all are files by themselves.
     """
 
     root: bytes
@@ -80,6 +163,8 @@ class ImageTable:
     mtimes: NDArray[np.int64]
     n_others: int = 0
     unlisted: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    places: Places | None = None
 
     def __len__(self) -> int:
         return len(self.raw_paths)
@@ -89,11 +174,13 @@ class ImageTable:
         cls,
         root: bytes,
         raw_paths: Sequence[bytes],
-        sizes: Sequence[int],
-        mtimes: Sequence[int],
+        sizes: Sequence[int] | NDArray[np.int64],
+        mtimes: Sequence[int] | NDArray[np.int64],
         *,
         n_others: int = 0,
         unlisted: Sequence[str] = (),
+        warnings: Sequence[str] = (),
+        places: Places | None = None,
     ) -> ImageTable:
         """Build the table from relative paths."""
         return cls(
@@ -105,36 +192,66 @@ class ImageTable:
             mtimes=np.asarray(mtimes, dtype=np.int64),
             n_others=n_others,
             unlisted=list(unlisted),
+            warnings=list(warnings),
+            places=places,
         )
 
     def path(self, index: int) -> Path:
-        """Where an image lies."""
+        """Where an image lies; inside a container it is no path to open, but tells a person where to look."""
         return Path(os.fsdecode(os.path.join(self.root, self.raw_paths[index])))
 
+    def is_file(self, index: int) -> bool:
+        """Whether an image is a file by itself, which `path` leads to."""
+        return self.places is None or bool(self.places.which[index] < 0)
+
     def read(self, index: int) -> bytes:
-        """The bytes of an image file; see `fastvbow.images.decode.read_bytes`."""
-        return read_bytes(self.path(index))
+        """The bytes of an image, from its file or its container. Threads may call it at once.
+
+        Raises
+        ------
+        ImageError
+            It cannot be read, is empty, or its container is no longer the one that was scanned.
+        OSError
+            The machine has run out of memory or open files.
+        """
+        places = self.places
+        if places is None or places.which[index] < 0:
+            return read_bytes(self.path(index))
+        container = places.which[index]
+        path = os.path.join(self.root, places.containers[container])
+        if places.rows[index] >= 0:
+            return read_row(path, int(places.rows[index]), places.container_sizes[container])
+        return read_slice(path, int(places.offsets[index]), int(self.sizes[index]), places.container_sizes[container])
 
     def part(self, start: int, stop: int) -> ImageTable:
         """A run of the images."""
         rows = {name: getattr(self, name)[start:stop] for name in _PER_IMAGE}
-        return replace(self, **rows, n_others=0, unlisted=[])
+        places = self.places.part(start, stop) if self.places is not None else None
+        return replace(self, **rows, places=places, n_others=0, unlisted=[], warnings=[])
 
     def identity(self, index: int) -> bytes:
         """16 bytes that stay while the file's path, size and time do."""
         return bytes.fromhex(self.fingerprint(index, index + 1)[:32])
 
     def fingerprint(self, start: int = 0, stop: int | None = None) -> str:
-        """SHA-256 over the paths, sizes and times of a run of images: it changes when any of these does."""
+        """SHA-256 over the paths, sizes and times of a run of images, and their places in containers: it changes when
+        any of these does."""
         digest = hashlib.sha256()
         for raw, size, mtime in zip(
             self.raw_paths[start:stop], self.sizes[start:stop], self.mtimes[start:stop], strict=True
         ):
             digest.update(b"%d %d %d " % (len(raw), size, mtime) + raw)
+        if self.places is not None:
+            places, run = self.places, slice(start, stop)
+            digest.update(b" in ")  # here a path's length, a number, would begin
+            for container, offset, row in zip(places.which[run], places.offsets[run], places.rows[run], strict=True):
+                size = places.container_sizes[container] if container >= 0 else -1
+                digest.update(b"%d %d %d " % (size, offset, row))
         return digest.hexdigest()
 
     def write(self, path: Path) -> None:
         """Write ``images.parquet``."""
+        nothing = {name: pa.nulls(len(self), type_) for name, type_ in zip(_PLACES.names, _PLACES.types, strict=True)}
         table = pa.table(
             {
                 "image_id": self.image_ids,
@@ -142,8 +259,9 @@ class ImageTable:
                 "raw_path": self.raw_paths,
                 "size": self.sizes,
                 "mtime_ns": self.mtimes,
+                **(nothing if self.places is None else self.places.to_columns()),
             },
-            schema=_SCHEMA,
+            schema=pa.schema([*_SCHEMA, *_PLACES]),
         )
         pq.write_table(table, path, compression="zstd")
 
@@ -151,14 +269,18 @@ class ImageTable:
     def load(cls, path: Path, root: Path) -> ImageTable:
         """Read ``images.parquet`` of a project whose images lie under `root`."""
         try:
-            table = pq.read_table(path).select(_SCHEMA.names)
-            if not table.schema.equals(_SCHEMA) or any(column.null_count for column in table.columns):
+            table = pq.read_table(path)
+            older = not set(_PLACES.names) & set(table.column_names)
+            wanted = _SCHEMA if older else pa.schema([*_SCHEMA, *_PLACES])
+            table = table.select(wanted.names)
+            if not table.schema.equals(wanted) or any(table[name].null_count for name in _SCHEMA.names):
                 raise pa.ArrowTypeError(f"its columns are {table.schema.types}, some perhaps with gaps")
             return cls.from_paths(
                 os.fsencode(root),
                 table["raw_path"].to_pylist(),
                 table["size"].to_numpy(),
                 table["mtime_ns"].to_numpy(),
+                places=None if older else Places.from_columns(table),
             )
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise StoreCorruptError(

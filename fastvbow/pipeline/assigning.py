@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from fastvbow.features.base import Extractor
 from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
 from fastvbow.images.decode import decode, read_bytes, silence_decoders
 from fastvbow.images.sources import scan
-from fastvbow.images.table import image_id_of, readable
+from fastvbow.images.table import ImageTable, image_id_of, readable
 from fastvbow.pipeline.extraction import check_device, check_writable_name
 from fastvbow.pipeline.shard_work import make_extractors
 from fastvbow.project import ProjectFolder, replace_file
@@ -33,6 +33,14 @@ __all__ = ["Project", "assign"]
 
 Photograph = Path | str | bytes | NDArray[np.uint8]
 _AHEAD = 8
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An image of a source."""
+
+    table: ImageTable
+    index: int
 
 
 @dataclass(frozen=True)
@@ -128,17 +136,19 @@ class Project:
             raise UsageError("assign takes several photographs: for a single one pass [photograph]")
         return _collect(self._rows(images, workers), self.model.n_components)
 
-    def _rows(self, images: Iterable[Photograph], workers: int) -> Iterator[_Row]:
+    def _rows(self, images: Iterable[Photograph | _Entry], workers: int) -> Iterator[_Row]:
         """A row for each photograph, in their order."""
         silence_decoders()
         with one_thread_each(), make_executor(workers) as executor:
             yield from run_tasks(executor, self._assign_one, images, ahead=_AHEAD * workers)
 
-    def _assign_one(self, image: Photograph) -> _Row:
+    def _assign_one(self, image: Photograph | _Entry) -> _Row:
         image_id, name = _identify(image)
         try:
             if isinstance(image, np.ndarray):
                 pixels = _checked(image)
+            elif isinstance(image, _Entry):
+                pixels = decode(image.table.read(image.index))
             else:
                 pixels = decode(image if isinstance(image, bytes) else read_bytes(Path(image)))
             return _Row(image_id, name, self._theta(pixels), None)
@@ -168,12 +178,12 @@ def assign(
     device: str = "auto",
     listener: Listener = log_events,
 ) -> Grouping:
-    """Group the photographs of a folder under a project's frozen model, and write a Parquet file.
+    """Group the photographs of a source under a project's frozen model, and write a Parquet file.
 
     Parameters
     ----------
     project, source : Path
-        A finished project, and an image folder or file.
+        A finished project, and what `fastvbow.images.sources.scan` reads.
     output : Path
         ``FILE.parquet`` gets the columns of ``groups.parquet``; where photographs were skipped,
         ``FILE.skipped.parquet`` lists them.
@@ -201,14 +211,15 @@ def assign(
     if output.resolve().is_relative_to(opened.folder.root.resolve()):
         raise UsageError(f"the output {output} lies inside the project {project}: choose another -o")
     listener(Event("assign", "begin", f"{len(table)} images"))
+    for message in table.warnings:
+        listener(Event("assign", "warning", message))
 
     def rows() -> Iterator[_Row]:
-        # under the ids and names of the relative paths, as in a project of this folder
         skipped = 0
-        for index, row in enumerate(opened._rows((table.path(i) for i in range(len(table))), workers)):
+        for done, row in enumerate(opened._rows((_Entry(table, i) for i in range(len(table))), workers), 1):
             skipped += row.theta is None
-            listener(Event("assign", "step", done=index + 1, total=len(table), skipped=skipped))
-            yield replace(row, image_id=table.image_ids[index], name=table.names[index])
+            listener(Event("assign", "step", done=done, total=len(table), skipped=skipped))
+            yield row
 
     result = _collect(rows(), opened.model.n_components)
     beside = output.with_name(f"{output.stem}.skipped.parquet")
@@ -225,8 +236,13 @@ def assign(
     return result
 
 
-def _identify(image: Photograph) -> tuple[str, str]:
-    """The id and the name of a photograph: of its path, or of its content where it has none."""
+def _identify(image: Photograph | _Entry) -> tuple[str, str]:
+    """The id and the name of a photograph: of its path, or of its content where it has none.
+
+    An image of a source goes by its relative path, as in a project of this source.
+    """
+    if isinstance(image, _Entry):
+        return image.table.image_ids[image.index], image.table.names[image.index]
     if isinstance(image, bytes | np.ndarray):
         content = image if isinstance(image, bytes) else np.ascontiguousarray(image).tobytes()
         return hashlib.blake2b(content, digest_size=10).hexdigest(), ""

@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,10 @@ def check_and_scan(source: Path, project: Path, *, jobs: int | None, device: str
     check_device(device)
     check_writable_name(project)
     table = scan(source)
-    return table.part(0, limit) if limit else table
+    if not limit:
+        return table
+    first = table.part(0, limit)
+    return replace(first, n_others=table.n_others, unlisted=table.unlisted, warnings=table.warnings)
 
 
 def extract_table(
@@ -158,6 +162,8 @@ def extract_table(
     parameters = parameters_of(config)
     for message in table.unlisted:
         listener(Event("extract", "warning", f"cannot list the folder {message}: its images are missing"))
+    for message in table.warnings:
+        listener(Event("extract", "warning", message))
     if table.n_others:
         listener(Event("extract", "note", f"{table.n_others} files passed over that are no images by their names"))
     run = _Extraction(project, table, config, parameters, options, workers, device, listener)

@@ -15,7 +15,7 @@ from fastvbow.evaluation.clustering import clustering_scores
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs
 from fastvbow.groups.grouping import read_table
-from fastvbow.images.decode import decode, read_bytes
+from fastvbow.images.decode import decode
 from fastvbow.images.table import ImageTable, readable
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import open_shards
@@ -86,7 +86,7 @@ def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, li
 
     def read_photograph(index: int) -> NDArray[np.uint8] | None:
         try:
-            return decode(read_bytes(images.path(rows[index])))
+            return decode(images.read(rows[index]))
         except ImageError:
             missing.append(index)
             return None
@@ -101,7 +101,7 @@ def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, li
         probability=groups["probability"].to_numpy(),
         entropy=groups["entropy"].to_numpy(),
         read_photograph=read_photograph,
-        locate=lambda i: images.path(rows[i]),
+        locate=lambda i: images.path(rows[i]) if images.is_file(rows[i]) else None,
         labels=labels if known else None,
         skipped=[Skipped(s["path"], s["reason"]) for s in skipped.to_pylist()],
         parameters=_parameters(cards),

@@ -20,7 +20,8 @@ from fastvbow.features.models import find_model
 from fastvbow.features.sift import SiftExtractor
 from fastvbow.features.store import ImageRecord
 from fastvbow.features.writer import shard_writer
-from fastvbow.images.decode import decode, silence_decoders
+from fastvbow.images.decode import MOST_PIXELS, decode, silence_decoders
+from fastvbow.images.header import image_size
 from fastvbow.images.table import ImageTable
 from fastvbow.memory import Allowance
 from fastvbow.project import STAGES, fingerprint_of
@@ -134,7 +135,10 @@ class Worker:
             content = hashlib.blake2b(data, digest_size=16).hexdigest()
             if known is not None and content != known.content:  # it has changed, though neither its size nor its time
                 features, todo = {}, self.extractors
-            with self._allowance.take(memory_of(data)):
+            needed = memory_of(data)
+            if needed > self._allowance.n_bytes:
+                raise ImageError(f"decoding it takes {needed / 1e6:.0f} MB, more than --max-memory allows")
+            with self._allowance.take(needed):
                 image = decode(data)
                 for extractor in todo:
                     features.update(extractor.extract(image))
@@ -147,8 +151,9 @@ class Worker:
 
 
 def memory_of(data: bytes) -> int:
-    """Bytes that decoding an image file takes, about."""
-    return len(data)
+    """Bytes that decoding an image file takes, about: the file, and its pixels in two orders."""
+    width, height = image_size(data) or (0, 0)
+    return len(data) + (6 * width * height if width * height <= MOST_PIXELS else 0)  # more than that is refused
 
 
 _worker: Worker | None = None

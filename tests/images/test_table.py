@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastvbow.errors import StoreCorruptError
-from fastvbow.images.table import ImageTable, image_id_of, readable
+from fastvbow.images.table import ImageTable, Places, image_id_of, readable
 
 RAW = [b"a.jpg", "Grüße 猫/🐈.jpg".encode(), b"latin-\xe9\xff.jpg", b"two\nlines.jpg"]
 
@@ -52,6 +53,72 @@ def test_what_was_written_is_read(tmp_path):
     assert back.sizes.tolist() == [1, 2, -1, 0]
     assert back.mtimes.tolist() == [5, 6, -1, 2**60]
     assert back.fingerprint() == table().fingerprint()
+
+
+def places(**changes):
+    given = {"which": [-1, 0, 1, 1], "offsets": [-1, 512, -1, -1], "rows": [-1, -1, 0, 7]} | changes
+    arrays = {name: np.array(value, np.int32 if name == "which" else np.int64) for name, value in given.items()}
+    return Places(**{"containers": [b"\xe9.tar", b"b.parquet"], "container_sizes": [9000, 7000], **arrays})
+
+
+def test_images_in_containers_are_written_and_read(tmp_path):
+    mixed = table(places=places())
+    mixed.write(tmp_path / "images.parquet")
+    back = ImageTable.load(tmp_path / "images.parquet", Path("/moved"))
+    assert [back.is_file(i) for i in range(4)] == [True, False, False, False]
+    for name in ("which", "offsets", "rows"):
+        np.testing.assert_array_equal(getattr(back.places, name), getattr(mixed.places, name))
+        assert getattr(back.places, name).dtype == getattr(mixed.places, name).dtype
+    assert back.places.containers == mixed.places.containers
+    assert back.places.container_sizes == [9000, 7000]
+    assert back.fingerprint() == mixed.fingerprint() != table().fingerprint()
+    table().write(tmp_path / "images.parquet")
+    assert ImageTable.load(tmp_path / "images.parquet", Path("/moved")).places is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"offsets": [-1, 1024, -1, -1]},
+        {"rows": [-1, -1, 0, 8]},
+        {"rows": [-1, -1, 7, 0]},
+        {"container_sizes": [9001, 7000]},
+        {"which": [-1, 1, 1, 1]},
+    ],
+)
+def test_the_fingerprint_changes_with_any_place(changes):
+    whole = table(places=places())
+    sizes = changes.pop("container_sizes", [9000, 7000])
+    other = table(places=dataclasses.replace(places(**changes), container_sizes=sizes))
+    assert other.fingerprint() != whole.fingerprint()
+    assert other.fingerprint(0, 1) == whole.fingerprint(0, 1)
+
+
+def test_a_table_without_the_columns_of_containers_is_one_of_files(tmp_path):
+    table().write(tmp_path / "new.parquet")
+    older = pq.read_table(tmp_path / "new.parquet").select(["image_id", "path", "raw_path", "size", "mtime_ns"])
+    pq.write_table(older, tmp_path / "older.parquet")
+    back = ImageTable.load(tmp_path / "older.parquet", Path("/photos"))
+    assert back.places is None and back.is_file(0) and back.fingerprint() == table().fingerprint()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"which": [-1, -1, 1, 1]},
+        {"offsets": [-1, -1, -1, -1]},
+        {"offsets": [-1, 512, 512, -1]},
+        {"rows": [3, -1, 0, 7]},
+    ],
+)
+def test_places_that_contradict_one_another_are_refused(bad, tmp_path):
+    table(places=places(**bad)).write(tmp_path / "images.parquet")
+    with pytest.raises(StoreCorruptError, match=r"images\.parquet.*contradict"):
+        ImageTable.load(tmp_path / "images.parquet", tmp_path)
+    table(places=places()).write(tmp_path / "images.parquet")
+    pq.write_table(pq.read_table(tmp_path / "images.parquet").drop_columns("row"), tmp_path / "images.parquet")
+    with pytest.raises(StoreCorruptError, match=r"images\.parquet"):
+        ImageTable.load(tmp_path / "images.parquet", tmp_path)
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path):

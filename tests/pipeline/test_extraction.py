@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import Recorder, contents
@@ -322,6 +323,15 @@ def test_an_allowance_is_never_exceeded():
         thread.join(20)
     assert now == [0]
     assert 60 < most[0] <= 100
+
+
+def test_a_photograph_that_needs_too_much_memory(sift_folder, tmp_path):
+    source = Path(shutil.copytree(sift_folder, tmp_path / "photographs"))
+    cv2.imwrite(str(source / "large.png"), np.zeros((1800, 2000, 3), np.uint8))
+    card = pipeline.extract(source, tmp_path / "p", SIFT, options=ExtractOptions(max_memory=2**24))
+    assert card.outputs["reasons"] == {"decoding it takes 22 MB, more than --max-memory allows": 1}
+    options = ExtractOptions(max_memory=2**25, retry="failed")
+    assert pipeline.extract(source, tmp_path / "p", SIFT, options=options).outputs["skipped"] == 0
 
 
 @pytest.mark.parametrize(
