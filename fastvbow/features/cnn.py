@@ -126,20 +126,15 @@ class CnnExtractor:
         )
         channels, rows, columns = conv.shape[1:]
         height, width = image.shape[:2]
-        y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
-        cell = np.sqrt(height / rows * width / columns)
-        keypoints = np.column_stack(
-            [
-                ((x.ravel() + 0.5) * width / columns - 0.5),
-                ((y.ravel() + 0.5) * height / rows - 0.5),
-                np.full(rows * columns, cell),
-                np.full(rows * columns, -1),
-            ]
-        ).astype(np.float32)
+        keypoints = np.empty((rows, columns, 4), np.float32)
+        keypoints[..., 0] = (np.arange(columns, dtype=np.float32) + 0.5) * width / columns - 0.5
+        keypoints[..., 1] = ((np.arange(rows, dtype=np.float32) + 0.5) * height / rows - 0.5)[:, None]
+        keypoints[..., 2] = np.sqrt(height / rows * width / columns)
+        keypoints[..., 3] = -1
         whole = np.array([[(width - 1) / 2, (height - 1) / 2, np.sqrt(height * width), -1]], dtype=np.float32)
         locations = np.ascontiguousarray(conv[0].reshape(channels, -1).T)
         return {
-            "conv": LocalFeatures(keypoints, _float16(locations)),
+            "conv": LocalFeatures(keypoints.reshape(-1, 4), _float16(locations)),
             "pooled": LocalFeatures(whole, _float16(pooled)),
         }
 

@@ -31,7 +31,10 @@ def root_sift(descriptors: NDArray[np.float32]) -> NDArray[np.uint8]:
     ndarray of shape (n, 128), uint8
     """
     mass = np.maximum(descriptors.sum(axis=1, keepdims=True), np.float32(1e-7))
-    return np.minimum(np.rint(512 * np.sqrt(descriptors / mass)), 255).astype(np.uint8)
+    roots = descriptors / mass
+    np.sqrt(roots, out=roots)
+    # Rounds halves to even and saturates, as rint and minimum would, in one pass; OpenCV makes no empty arrays.
+    return cv2.convertScaleAbs(roots, alpha=512) if len(roots) else np.zeros(roots.shape, np.uint8)
 
 
 class SiftExtractor:
@@ -70,8 +73,11 @@ class SiftExtractor:
         found, descriptors = self._sift().detectAndCompute(grey, None)
         if not found:
             return {"sift": self.modalities[0].empty()}
-        points = np.array([(*k.pt, k.size, k.angle) for k in found], dtype=np.float32)
-        response = np.array([k.response for k in found], dtype=np.float32)
+        points = np.empty((len(found), 4), np.float32)
+        points[:, :2] = cv2.KeyPoint.convert(found)
+        points[:, 2] = [k.size for k in found]
+        points[:, 3] = [k.angle for k in found]
+        response = np.fromiter((k.response for k in found), np.float32, len(found))
         # OpenCV keeps all features that tie with the last one: order them fully, then cut.
         order = np.lexsort((points[:, 3], points[:, 2], points[:, 0], points[:, 1], -response))[: self.keypoints]
         points = points[order]
