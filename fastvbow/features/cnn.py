@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -126,15 +127,10 @@ class CnnExtractor:
         )
         channels, rows, columns = conv.shape[1:]
         height, width = image.shape[:2]
-        keypoints = np.empty((rows, columns, 4), np.float32)
-        keypoints[..., 0] = (np.arange(columns, dtype=np.float32) + 0.5) * width / columns - 0.5
-        keypoints[..., 1] = ((np.arange(rows, dtype=np.float32) + 0.5) * height / rows - 0.5)[:, None]
-        keypoints[..., 2] = np.sqrt(height / rows * width / columns)
-        keypoints[..., 3] = -1
-        whole = np.array([[(width - 1) / 2, (height - 1) / 2, np.sqrt(height * width), -1]], dtype=np.float32)
+        keypoints, whole = _places(height, width, rows, columns)
         locations = np.ascontiguousarray(conv[0].reshape(channels, -1).T)
         return {
-            "conv": LocalFeatures(keypoints.reshape(-1, 4), _float16(locations)),
+            "conv": LocalFeatures(keypoints, _float16(locations)),
             "pooled": LocalFeatures(whole, _float16(pooled)),
         }
 
@@ -144,6 +140,19 @@ class CnnExtractor:
         side = self.card.side
         small = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
         return cv2.dnn.blobFromImage(small, 1.0 / self.card.std, mean=(self.card.mean,) * 3)
+
+
+@lru_cache(maxsize=256)  # photographs of one camera are of few sizes
+def _places(height: int, width: int, rows: int, columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Keypoints, read-only, of a map's cells in a photograph and of the photograph itself."""
+    cells = np.empty((rows, columns, 4), np.float32)
+    cells[..., 0] = (np.arange(columns, dtype=np.float32) + 0.5) * width / columns - 0.5
+    cells[..., 1] = ((np.arange(rows, dtype=np.float32) + 0.5) * height / rows - 0.5)[:, None]
+    cells[..., 2] = np.sqrt(height / rows * width / columns)
+    cells[..., 3] = -1
+    whole = np.array([[(width - 1) / 2, (height - 1) / 2, np.sqrt(height * width), -1]], dtype=np.float32)
+    cells.flags.writeable = whole.flags.writeable = False
+    return cells.reshape(-1, 4), whole
 
 
 def cnn_parameters(card: ModelCard) -> dict[str, Any]:
