@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastvbow.errors import EXHAUSTED, ImageError
+from fastvbow.images.decode import MOST_BYTES
 
 __all__ = ["image_column", "open_parquet", "open_regular", "read_row", "read_slice"]
 
@@ -92,12 +93,14 @@ def read_slice(path: bytes, offset: int, size: int, container_size: int) -> byte
     Raises
     ------
     ImageError
-        It cannot be read, is empty, or the tar has another size now.
+        It cannot be read, is empty or larger than `MOST_BYTES`, or the tar has another size now.
     OSError
         The machine has run out of memory or open files.
     """
     if size < 0:
         raise ImageError("its tar file is cut short: it ends before this image does")
+    if size > MOST_BYTES:
+        raise ImageError(f"{size} bytes: more than {MOST_BYTES} are refused")
     with _as_image_error():
         descriptor = open_regular(path)
         try:

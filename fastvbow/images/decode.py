@@ -32,7 +32,7 @@ anew at quality 95 left 98.
 """
 
 _FLAGS = {
-    1: cv2.IMREAD_COLOR,
+    1: cv2.IMREAD_COLOR_RGB,
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
@@ -151,7 +151,7 @@ def decode_photograph(data: bytes, least_side: int | None = None) -> Photograph:
     if share > 1 and size:
         turned = width != -(-size[0] // share)
         width, height = size[::-1] if turned else size
-    return Photograph(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), width, height)
+    return Photograph(pixels if share == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), width, height)
 
 
 def _reduction(size: tuple[int, int], least_side: int) -> int:

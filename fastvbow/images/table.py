@@ -88,9 +88,9 @@ class Places:
     rows: NDArray[np.int64]
 
     def part(self, start: int, stop: int) -> Places:
-        """Those of a run of the images."""
-        rows = {name: getattr(self, name)[start:stop] for name in ("which", "offsets", "rows")}
-        return replace(self, **rows)
+        """The places of a run of the images."""
+        run = slice(start, stop)
+        return replace(self, which=self.which[run], offsets=self.offsets[run], rows=self.rows[run])
 
     def to_columns(self) -> dict[str, pa.Array]:
         """The columns of ``images.parquet``."""
@@ -226,11 +226,11 @@ class ImageTable:
     def part(self, start: int, stop: int) -> ImageTable:
         """A run of the images."""
         rows = {name: getattr(self, name)[start:stop] for name in _PER_IMAGE}
-        places = self.places.part(start, stop) if self.places is not None else None
-        return replace(self, **rows, places=places, n_others=0, unlisted=[], warnings=[])
+        places = None if self.places is None else self.places.part(start, stop)
+        return replace(self, **rows, n_others=0, unlisted=[], warnings=[], places=places)
 
     def identity(self, index: int) -> bytes:
-        """16 bytes that stay while the file's path, size and time do."""
+        """16 bytes that stay while the file's path, size and time do, and its place in a container."""
         return bytes.fromhex(self.fingerprint(index, index + 1)[:32])
 
     def fingerprint(self, start: int = 0, stop: int | None = None) -> str:

@@ -94,6 +94,15 @@ def test_the_fingerprint_changes_with_any_place(changes):
     assert other.fingerprint(0, 1) == whole.fingerprint(0, 1)
 
 
+def test_a_part_keeps_its_places():
+    whole = table(places=places(), warnings=["w"])
+    part = whole.part(1, 3)
+    assert len(part) == 2 and part.warnings == []
+    assert part.fingerprint() == whole.fingerprint(1, 3)
+    assert part.identity(1) == whole.identity(2) != table().identity(2)
+    assert [part.is_file(i) for i in range(2)] == [False, False] and whole.part(0, 1).is_file(0)
+
+
 def test_a_table_without_the_columns_of_containers_is_one_of_files(tmp_path):
     table().write(tmp_path / "new.parquet")
     older = pq.read_table(tmp_path / "new.parquet").select(["image_id", "path", "raw_path", "size", "mtime_ns"])

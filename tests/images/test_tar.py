@@ -8,6 +8,7 @@ import tarfile
 import pytest
 
 from fastvbow.errors import ImageError, NoImagesError, UsageError
+from fastvbow.images.decode import MOST_BYTES
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable, image_id_of
 
@@ -124,6 +125,16 @@ def test_a_sparse_member_of_old_gnu_tar_is_stepped_over(tmp_path):
     table = scan(tmp_path)
     assert contents(table) == {"s.tar/good.jpg": b"good"}
     assert "sparse files" in table.warnings[0]
+
+
+def test_a_member_of_unreasonable_size_is_refused_unread(tmp_path):
+    info, _ = member("a.jpg")
+    info.size = MOST_BYTES + 1
+    with (tmp_path / "s.tar").open("wb") as handle:
+        handle.write(info.tobuf(tarfile.GNU_FORMAT))
+        handle.truncate(MOST_BYTES + 4096)  # sparse: takes no place
+    with pytest.raises(ImageError, match="are refused"):
+        scan(tmp_path).read(0)
 
 
 def test_links_and_folders_have_no_bytes_whatever_they_say(tmp_path):

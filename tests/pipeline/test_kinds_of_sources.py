@@ -11,7 +11,7 @@ import pytest
 from conftest import SIFT, snapshot
 
 from fastvbow import pipeline
-from fastvbow.config import ExtractConfig
+from fastvbow.config import ExtractConfig, ExtractOptions
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.project import ProjectFolder
 
@@ -58,7 +58,8 @@ def features(project):
 def test_features_are_the_same_whatever_the_source(kind, sift_folder, sift_project, tmp_path):
     source = make_source(kind, sift_folder, tmp_path)
     before = snapshot(tmp_path)
-    card = pipeline.extract(source, tmp_path / "project", ExtractConfig(features=("sift",)), jobs=2)
+    options = ExtractOptions(executor="processes" if kind == "tar" else "threads")
+    card = pipeline.extract(source, tmp_path / "project", ExtractConfig(features=("sift",)), options=options, jobs=2)
     assert (card.outputs["images"], card.outputs["skipped"]) == (20, 0)
     wanted, found = features(sift_project), features(tmp_path / "project")
     assert len(wanted) == 20 and found == wanted

@@ -56,7 +56,7 @@ def test_every_file_is_in_the_table_with_its_reason(corpus, extracted):
     expected, (told, project) = corpus[1], extracted
     rows = [row for shard in open_shards(project) for row in shard.images.to_pylist()]
     listed = {wanted.raw: wanted for wanted in expected.values() if wanted.status != "unlisted"}
-    paths = ImageTable.read(project.images, corpus[0]).raw_paths
+    paths = ImageTable.load(project.images, corpus[0]).raw_paths
     assert len(rows) == len(paths) == len(listed)
     assert set(paths) == set(listed)
     for path, row in zip(paths, rows, strict=True):
