@@ -25,6 +25,7 @@ def draw(curves: dict[str, Any], path: Path) -> None:
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     columns = min(3, len(curves))
     rows = -(-len(curves) // columns)
@@ -37,6 +38,10 @@ def draw(curves: dict[str, Any], path: Path) -> None:
                 axis.plot(*zip(*line, strict=True), color=color, lw=1.3, alpha=0.8, label=label if i == 0 else None)
         axis.set_xscale("log")
         axis.set_yscale("log")
+        for side, subs in ((axis.xaxis, (1.0, 2.0, 5.0)), (axis.yaxis, (1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0))):
+            side.set_major_locator(LogLocator(subs=subs))
+            side.set_minor_locator(NullLocator())
+            side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("CPU seconds", fontsize=8)
         axis.set_ylabel("held-out perplexity", fontsize=8)

@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -257,12 +258,13 @@ class _Extraction:
             if isinstance(extractor, CnnExtractor):
                 self._note(f"the CNN {self.config.model} runs on {extractor.provider}", True)
         stop = threading.Event()
-        with one_thread_each(), make_executor(self.jobs) as executor:
+        with one_thread_each(), closing(worker), make_executor(self.jobs) as executor:
             try:
                 for _ in run_tasks(
                     executor, lambda task: worker.work(task, progress.step, stop.is_set), tasks, ahead=2 * self.jobs
                 ):
                     pass
+                worker.finish()
             except BaseException:
                 stop.set()
                 raise

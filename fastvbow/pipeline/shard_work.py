@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +50,9 @@ def parameters_of(config: ExtractConfig) -> dict[str, Any]:
     if "cnn" in config.features:
         known["cnn"] = dict(cnn_parameters(find_model(config.model)))
     return known
+
+
+_UNFINISHED = 4  # shards that may wait for the disk
 
 
 @dataclass(frozen=True)
@@ -102,19 +109,41 @@ class Worker:
             for m in extractor.modalities
         }
         self._earlier, self._retry, self._allowance = EarlierFeatures(earlier), retry, Allowance(n_bytes)
+        self._finisher = ThreadPoolExecutor(1, "fastvbow-finisher")
+        self._unfinished: deque[Future[None]] = deque()
+        self._lock = threading.Lock()
 
     def work(self, task: ShardTask, tell: Callable[[Done], object], stop: Callable[[], bool]) -> None:
-        """Write a shard, or nothing if `stop` says so; `tell` hears of every image."""
+        """Write a shard, or nothing if `stop` says so; `tell` hears of every image. `finish` is what completes it."""
         try:
-            with shard_writer(task.folder, task.key, self._modalities, self._made_by) as writer:
+            with ExitStack() as stack:
+                writer = stack.enter_context(shard_writer(task.folder, task.key, self._modalities, self._made_by))
                 for index in range(len(task.table)):
                     if stop():
                         raise _StopError
                     n_bytes, record = self.describe(task.table, index)
                     writer.append(record)
                     tell(Done(n_bytes, record.reason))
+                self._complete(stack.pop_all())
         except _StopError:
             pass
+
+    def _complete(self, shard: ExitStack) -> None:
+        """Have a shard flushed and renamed in another thread: the disk is waited for while the next one is made."""
+        with self._lock:
+            self._unfinished.append(self._finisher.submit(shard.close))
+            late = self._unfinished.popleft() if len(self._unfinished) > _UNFINISHED else None
+        if late is not None:
+            late.result()
+
+    def finish(self) -> None:
+        """Wait until every shard stands; what went wrong with one is raised."""
+        while self._unfinished:
+            self._unfinished.popleft().result()
+
+    def close(self) -> None:
+        """Wait for the disk, whatever becomes of it; to be called when nobody works any more."""
+        self._finisher.shutdown()
 
     def describe(self, table: ImageTable, index: int) -> tuple[int, ImageRecord]:
         """The bytes read of one image, and what became of it."""
@@ -176,4 +205,5 @@ def work_in_process(task: ShardTask) -> list[Done]:
     done: list[Done] = []
     with one_thread_each():
         _worker.work(task, done.append, lambda: _stop.is_set() or os.getppid() != parent)
+        _worker.finish()
     return done
