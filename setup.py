@@ -22,7 +22,7 @@ def extension(name: str, sources: list[str], depends: list[str]) -> Extension:
     return Extension(
         name,
         sources,
-        depends=["src_ext/sampler.h", *depends],
+        depends=["src_ext/sampler.h", "src_ext/every_set.h", *depends],
         include_dirs=["src_ext"],
         define_macros=[("FASTVBOW_DEBUG", "1")] if DEBUG else [],
         extra_compile_args=["-O1" if DEBUG else "-O3", "-ffp-contract=off", *SANITIZE],

@@ -1,11 +1,7 @@
 /* The particle filter, compiled as the samplers in sampler.c. */
 #include "particles.h"
 
-#include <string.h>
-
 #include "sampler.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 enum { AGAIN, WEIGH, FIRST }; /* draw a word's topic once more; only sum its probabilities; draw it for the first time */
 
@@ -45,34 +41,11 @@ static void weigh(particles_t *s) {
         if (s->chosen[r] > r) copy_particle(s, r, s->chosen[r]);
 }
 
-#if defined(__x86_64__)
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi2,popcnt")))
-#define NAME(x) x##_avx512
-#define WIDTH 8
-#include "particles_kernels.h"
-#undef TARGET
-#undef NAME
-#undef WIDTH
-#define TARGET __attribute__((target("avx2,bmi2,popcnt")))
-#define NAME(x) x##_avx2
-#define WIDTH 4
-#include "particles_kernels.h"
-#undef TARGET
-#undef NAME
-#undef WIDTH
-#endif
-
-#define TARGET
-#define NAME(x) x##_baseline
-#define WIDTH 2
-#include "particles_kernels.h"
+#define KERNELS "particles_kernels.h"
+#include "every_set.h"
 
 advance_t advance_for(const char *instructions) {
-    const char *best = best_instructions();
-#if defined(__x86_64__)
-    if (!strcmp(instructions, "avx512") && !strcmp(best, "avx512")) return advance_avx512;
-    if (!strcmp(instructions, "avx2") && strcmp(best, "baseline")) return advance_avx2;
-#endif
-    if (!strcmp(instructions, "baseline")) return advance_baseline;
-    return 0;
+    static const advance_t ADVANCE[] = EVERY_SET(advance);
+    const int set = instruction_set(instructions);
+    return set < 0 ? 0 : ADVANCE[set];
 }

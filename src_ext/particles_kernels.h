@@ -1,8 +1,9 @@
-/* The particle filter, once for each instruction set: TARGET, NAME(x) and WIDTH, the float64 numbers in a register of
- * it, are defined by whoever includes this. A lane sums topic by topic, whatever WIDTH is, and products are not
+/* The particle filter, once for each instruction set: see `every_set.h`. WIDTH is the float64 numbers in a
+ * register. A lane sums topic by topic, whatever WIDTH is, and products are not
  * contracted, so all instruction sets draw the same topics.
  */
 
+#define WIDTH (BITS / 64)
 enum { NAME(PARTS) = GROUP / WIDTH, NAME(TOGETHER) = WIDTH > 2 ? MOST_GROUPS : 2 }; /* sums stay in registers */
 #define PARTS NAME(PARTS)
 typedef double NAME(vd) __attribute__((vector_size(8 * WIDTH)));
@@ -113,3 +114,4 @@ TARGET static void NAME(advance)(particles_t *s, int64_t budget) {
 #undef vd
 #undef vl
 #undef vu
+#undef WIDTH

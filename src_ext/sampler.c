@@ -7,7 +7,6 @@
 #error "the samplers are written in the vector extensions of GCC and Clang: build with one of them (Windows: clang-cl)"
 #endif
 
-#define INLINE static inline __attribute__((always_inline))
 typedef float f4 __attribute__((vector_size(16)));
 
 void put_back(sampler_t *s) {
@@ -22,35 +21,11 @@ void put_back(sampler_t *s) {
     s->waiting = s->shared = 0;
 }
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi2,popcnt")))
-#define NAME(x) x##_avx512
-#define WIDTH 16
-#include "sampler_kernels.h"
-#undef TARGET
-#undef NAME
-#undef WIDTH
-#define TARGET __attribute__((target("avx2,bmi2,popcnt")))
-#define NAME(x) x##_avx2
-#define WIDTH 8
-#include "sampler_kernels.h"
-#undef TARGET
-#undef NAME
-#undef WIDTH
-#endif
-
-#define TARGET
-#define NAME(x) x##_baseline
-#define WIDTH 4
-#include "sampler_kernels.h"
+#define KERNELS "sampler_kernels.h"
+#include "every_set.h"
 
 sample_t sample_for(const char *instructions, int exact) {
-    const char *best = best_instructions();
-#if defined(__x86_64__)
-    if (!strcmp(instructions, "avx512") && !strcmp(best, "avx512")) return exact ? sample_exact_avx512 : sample_lockstep_avx512;
-    if (!strcmp(instructions, "avx2") && strcmp(best, "baseline")) return exact ? sample_exact_avx2 : sample_lockstep_avx2;
-#endif
-    if (!strcmp(instructions, "baseline")) return exact ? sample_exact_baseline : sample_lockstep_baseline;
-    return 0;
+    static const sample_t EXACT[] = EVERY_SET(sample_exact), LOCKSTEP[] = EVERY_SET(sample_lockstep);
+    const int set = instruction_set(instructions);
+    return set < 0 ? 0 : exact ? EXACT[set] : LOCKSTEP[set];
 }

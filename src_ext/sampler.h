@@ -89,8 +89,27 @@ typedef int64_t (*sample_t)(sampler_t *s, feed_t *feed, int drain, int64_t budge
 sample_t sample_for(const char *instructions, int exact);
 const char *best_instructions(void);
 
+/* The number of an instruction set, 0 for the baseline, or -1 where this machine has it not. */
+int instruction_set(const char *name);
+
 /* Forget the documents in flight: their tokens go back to where they were. */
 void put_back(sampler_t *s);
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* A token's word and topic, of as many bytes as the tokens of the corpus have. */
+INLINE int32_t word_at(const void *words, int32_t bytes, int64_t i) {
+    return bytes == 2 ? ((const uint16_t *)words)[i] : (int32_t)((const uint32_t *)words)[i];
+}
+
+INLINE int32_t topic_at(const void *z, int32_t bytes, int64_t i) {
+    return bytes == 1 ? ((const uint8_t *)z)[i] : ((const uint16_t *)z)[i];
+}
+
+INLINE void set_topic(void *z, int32_t bytes, int64_t i, int32_t k) {
+    if (bytes == 1) ((uint8_t *)z)[i] = (uint8_t)k;
+    else ((uint16_t *)z)[i] = (uint16_t)k;
+}
 
 /* Finaliser of SplitMix64 (Steele, Lea & Flood 2014). */
 static inline uint64_t mix64(uint64_t x) {

@@ -1,5 +1,5 @@
-/* Both samplers, once for each instruction set: TARGET, NAME(x) and WIDTH, the float32 numbers in a register of it, are
- * defined by whoever includes this.
+/* Both samplers, once for each instruction set: see `every_set.h`. WIDTH is the float32 numbers in a
+ * register.
  *
  * The unnormalised probabilities of a token lie in vectors of LANES topics, topic LANES * j + lane. They are summed lane
  * by lane, then over the lanes: within quads of lanes, then over quads. The draw finds the lane first, then the topic in
@@ -25,19 +25,6 @@ typedef struct {
     int32_t word_bytes, topic_bytes, direct, ones;
 } NAME(view_t);
 #define view_t NAME(view_t)
-
-TARGET INLINE int32_t NAME(word_at)(const void *words, int32_t bytes, int64_t i) {
-    return bytes == 2 ? ((const uint16_t *)words)[i] : (int32_t)((const uint32_t *)words)[i];
-}
-
-TARGET INLINE int32_t NAME(topic_at)(const void *z, int32_t bytes, int64_t i) {
-    return bytes == 1 ? ((const uint8_t *)z)[i] : ((const uint16_t *)z)[i];
-}
-
-TARGET INLINE void NAME(set_topic)(void *z, int32_t bytes, int64_t i, int32_t k) {
-    if (bytes == 1) ((uint8_t *)z)[i] = (uint8_t)k;
-    else ((uint16_t *)z)[i] = (uint16_t)k;
-}
 
 TARGET INLINE void NAME(share_row)(const view_t v, int64_t d) {
     const vf *alpha = (const vf *)v.alpha, *reciprocal = (const vf *)v.reciprocal;
@@ -70,7 +57,7 @@ TARGET static int NAME(start)(sampler_t *s, feed_t *feed, int64_t d) {
     const void *words = l->words, *z = l->z;
     const int32_t word_bytes = s->word_bytes, topic_bytes = s->topic_bytes;
     for (int64_t i = l->at, end = l->end; i < end; i++)
-        ndz[NAME(topic_at)(z, topic_bytes, i)] += (float)counts[NAME(word_at)(words, word_bytes, i)];
+        ndz[topic_at(z, topic_bytes, i)] += (float)counts[word_at(words, word_bytes, i)];
     return 1;
 }
 
@@ -125,8 +112,8 @@ TARGET INLINE void NAME(settle)(const view_t v, int64_t d) {
 TARGET INLINE void NAME(begin)(const view_t v, sampler_t *s, int64_t d, const int exact) {
     const lane_t *const l = &s->lanes[d];
     if (!exact) memcpy(v.settled + d * v.padded, v.ndz + d * v.padded, sizeof(float) * (size_t)v.padded);
-    const int32_t word = NAME(word_at)(l->words, v.word_bytes, l->at);
-    NAME(take)(v, s, d, word, NAME(topic_at)(l->z, v.topic_bytes, l->at), exact);
+    const int32_t word = word_at(l->words, v.word_bytes, l->at);
+    NAME(take)(v, s, d, word, topic_at(l->z, v.topic_bytes, l->at), exact);
     if (!v.direct) NAME(share_row)(v, d);
 }
 
@@ -314,13 +301,13 @@ TARGET INLINE int64_t NAME(rounds)(
             void *const z = l->z;
             const int64_t at = l->at + 1;
             if (at < l->end) {
-                const int32_t word = NAME(word_at)(words, word_bytes, at), old = NAME(topic_at)(z, topic_bytes, at);
+                const int32_t word = word_at(words, word_bytes, at), old = topic_at(z, topic_bytes, at);
                 l->at = at;
                 NAME(take)(v, s, d, word, old, exact);
-                NAME(set_topic)(z, topic_bytes, at - 1, k);
+                set_topic(z, topic_bytes, at - 1, k);
                 continue;
             }
-            NAME(set_topic)(z, topic_bytes, at - 1, k);
+            set_topic(z, topic_bytes, at - 1, k);
             if (!exact) NAME(settle)(v, d);
             if (NAME(start)(s, feed, d)) NAME(begin)(v, s, d, exact);
             else s->waiting |= 1u << d;
@@ -364,3 +351,4 @@ TARGET static int64_t NAME(sample_exact)(sampler_t *s, feed_t *feed, int drain, 
 #undef vu
 #undef view_t
 #undef SCRAMBLE
+#undef WIDTH

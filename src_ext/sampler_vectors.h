@@ -1,6 +1,7 @@
 /* Vectors of an instruction set, and what is done with them that is no arithmetic of the samplers: included with
- * `sampler_kernels.h`, for the same TARGET, NAME(x) and WIDTH.
+ * `sampler_kernels.h`; see `every_set.h`.
  */
+#define WIDTH (BITS / 32)
 
 enum { NAME(PARTS) = LANES / WIDTH };
 #define PARTS NAME(PARTS)

@@ -3,54 +3,15 @@
 
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE int32_t word_at(const void *words, int32_t bytes, int64_t i) {
-    return bytes == 2 ? ((const uint16_t *)words)[i] : (int32_t)((const uint32_t *)words)[i];
-}
-
-INLINE int32_t topic_at(const void *z, int32_t bytes, int64_t i) {
-    return bytes == 1 ? ((const uint8_t *)z)[i] : ((const uint16_t *)z)[i];
-}
-
-INLINE void set_topic(void *z, int32_t bytes, int64_t i, int32_t k) {
-    if (bytes == 1) ((uint8_t *)z)[i] = (uint8_t)k;
-    else ((uint16_t *)z)[i] = (uint16_t)k;
-}
-
 enum { AHEAD = 6 }; /* tokens from the asking for a list to its use */
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi2,popcnt")))
-#define NAME(x) x##_avx512
-#define WIDTH 16
-#include "sparse_kernels.h"
-#undef TARGET
-#undef NAME
-#undef WIDTH
-#define TARGET __attribute__((target("avx2,bmi2,popcnt")))
-#define NAME(x) x##_avx2
-#define WIDTH 8
-#include "sparse_kernels.h"
-#undef TARGET
-#undef NAME
-#undef WIDTH
-#endif
-
-#define TARGET
-#define NAME(x) x##_baseline
-#define WIDTH 4
-#include "sparse_kernels.h"
+#define KERNELS "sparse_kernels.h"
+#include "every_set.h"
 
 sample_sparse_t sample_sparse_for(const char *instructions) {
-    const char *best = best_instructions();
-#if defined(__x86_64__)
-    if (!strcmp(instructions, "avx512") && !strcmp(best, "avx512")) return sample_sparse_avx512;
-    if (!strcmp(instructions, "avx2") && strcmp(best, "baseline")) return sample_sparse_avx2;
-#endif
-    if (!strcmp(instructions, "baseline")) return sample_sparse_baseline;
-    return 0;
+    static const sample_sparse_t SAMPLE[] = EVERY_SET(sample_sparse);
+    const int set = instruction_set(instructions);
+    return set < 0 ? 0 : SAMPLE[set];
 }
 
 void make_lists(sparse_t *s, const int32_t *nzw) {

@@ -1,4 +1,4 @@
-/* The sparse sampler, once for each instruction set: TARGET, NAME(x) and WIDTH are defined by whoever includes this.
+/* The sparse sampler, once for each instruction set: see `every_set.h`. WIDTH is the float32 numbers in a register.
  *
  * The conditional is (nwk + eta) * share[k], share[k] = (ndk + alpha) / (nk + v_eta): the words' part goes over the
  * topics in the word's list, LANES at a time; of the rest, eta * sum(share), only the total is needed, until a draw falls
@@ -6,6 +6,7 @@
  * lane, then over the lanes, whatever WIDTH is, so all instruction sets sample the same topics.
  */
 
+#define WIDTH (BITS / 32)
 enum { NAME(PARTS) = LANES / WIDTH };
 #define PARTS NAME(PARTS)
 typedef float NAME(vf) __attribute__((vector_size(4 * WIDTH)));
@@ -184,3 +185,4 @@ TARGET static void NAME(sample_sparse)(sparse_t *s, feed_t *feed, int64_t budget
 #undef PARTS
 #undef vf
 #undef vi
+#undef WIDTH
