@@ -225,10 +225,8 @@ def test_a_worker_process_that_is_killed_is_named(small_folder, small_project, t
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         deadline, workers = time.monotonic() + 60, []
         while time.monotonic() < deadline and not workers:
-            listed = subprocess.run(
-                ["ps", "--ppid", str(process.pid), "-o", "pid=,args="], capture_output=True, text=True
-            )
-            workers = [line.split()[0] for line in listed.stdout.splitlines() if "spawn_main" in line]
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            workers = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
             time.sleep(0.05)
         time.sleep(0.5)
         os.kill(int(workers[-1]), signal.SIGKILL)
