@@ -4,6 +4,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 import numpy as np
 
+from fastvbow.memory import aligned
+
 ctypedef fused word_t:
     uint16_t
     uint32_t
@@ -71,8 +73,8 @@ cdef class SparseSampler:
         bytes instructions,         # IN
     ):
         cdef int64_t[::1] first = np.concatenate([[0], np.cumsum((np.asarray(room) + LANES) // LANES * LANES)])
-        cdef int32_t[::1] fill = np.zeros(room.shape[0], np.int32), lists = np.zeros(first[room.shape[0]], np.int32)
-        cdef uint16_t[::1] topics = np.zeros(first[room.shape[0]], np.uint16), present = np.zeros(n_topics + 1, np.uint16)
+        cdef int32_t[::1] fill = np.zeros(room.shape[0], np.int32), lists = aligned(first[room.shape[0]], np.int32)
+        cdef uint16_t[::1] topics = aligned(first[room.shape[0]], np.uint16), present = np.zeros(n_topics + 1, np.uint16)
         cdef uint8_t[::1] noted = np.zeros(n_topics, np.uint8)
         cdef uint64_t[::1] bits = np.zeros(1 + n_topics // 64, np.uint64)
         self.sample = sample_sparse_for(instructions)

@@ -12,7 +12,7 @@ typedef struct {
     const int64_t *first; /* (V + 1,) where a word's list begins: multiples of LANES, with room for one entry too many */
     int32_t *fill;        /* (V,) entries of each list */
     uint16_t *topics;     /* (first[V],) */
-    int32_t *lists;       /* (first[V],) tokens of the word in the topic, in units */
+    int32_t *lists;       /* (first[V],) tokens of the word in the topic, in units; begins at a multiple of 64 bytes */
     int64_t *nz;          /* (n_vectors * LANES,) */
     const float *alpha;   /* (n_vectors * LANES,), zeros behind K */
     const int32_t *counts; /* (V,) units that one token of each word counts for */
