@@ -214,8 +214,8 @@ class _Extraction:
         ]
         if tasks:
             self._note(f"{len(standing)} of {len(self.ranges)} shards stand from an earlier call", bool(standing))
-            done = sum(self.ranges[i][1] - self.ranges[i][0] for i in standing)
-            progress = _Progress(self.listener, len(self.table), done, self.options.max_error_rate)
+            done, reasons = self._known(standing)
+            progress = _Progress(self.listener, len(self.table), done, reasons, self.options.max_error_rate)
             budget = self.options.max_memory or physical_memory() // 2
             stale = sorted(self.project.features.glob(f"{STALE}*"))
             how = (self.config, self.device, stale, bool(self.options.retry))
@@ -252,6 +252,15 @@ class _Extraction:
             else:
                 folder.rename(folder.with_name(f"{STALE}{uuid.uuid4().hex[:12]}"))
         return standing
+
+    def _known(self, standing: set[int]) -> tuple[int, Counter[str]]:
+        """How many images the shards that stand have, and why which of them are skipped."""
+        n_images, reasons = 0, Counter[str]()
+        for index in standing:
+            shard = FeatureShard(shard_folder(self.project, index))
+            n_images += shard.card.n_images
+            reasons.update(reason for reason in shard.images["reason"].to_pylist() if reason is not None)
+        return n_images, reasons
 
     def _in_threads(self, tasks: Sequence[ShardTask], progress: _Progress, worker: Worker) -> None:
         for extractor in worker.extractors:
@@ -295,7 +304,7 @@ class _Extraction:
             reasons.update(reason for reason in shard.images["reason"].to_pylist() if reason is not None)
             rows.update(shard.card.rows)
             content.update((shard.folder / "card.json").read_bytes())
-        n_images, n_skipped = len(self.table), sum(reasons.values())
+        n_images, n_skipped = len(self.table), reasons.total()
         if n_skipped == n_images:
             first = next(iter(reasons))
             where = self.project.source
@@ -312,17 +321,15 @@ class _Extraction:
 class _Progress:
     """Counts images from several threads and tells the listener."""
 
-    def __init__(self, listener: Listener, total: int, done: int, max_error_rate: float) -> None:
+    def __init__(self, listener: Listener, total: int, done: int, reasons: Counter[str], max_error_rate: float) -> None:
         self._listener, self._total, self._max_error_rate = listener, total, max_error_rate
-        self._done, self._seen, self._n_bytes = done, 0, 0
-        self._reasons: Counter[str] = Counter()
+        self._done, self._n_bytes, self._reasons = done, 0, reasons
         self._lock = threading.Lock()
         self.taken = 0
 
     def step(self, image: Done) -> None:
         with self._lock:
             self._done += 1
-            self._seen += 1
             self._n_bytes += image.n_bytes
             if image.reason is not None:
                 self._reasons[image.reason] += 1
@@ -339,10 +346,10 @@ class _Progress:
                     reasons=dict(self._reasons),
                 )
             )
-            enough = self._seen >= RATE_FROM or self._done == self._total
-            if enough and skipped > self._max_error_rate * self._seen:
+            enough = self._done >= min(RATE_FROM, self._total)
+            if enough and skipped > self._max_error_rate * self._done:
                 often = self._reasons.most_common(1)[0][0]
                 raise TooManySkippedError(
-                    f"{skipped} of {self._seen} photographs cannot be read (most often: {often}), which is more than "
+                    f"{skipped} of {self._done} photographs cannot be read (most often: {often}), which is more than "
                     f"--max-error-rate {self._max_error_rate:g} allows: mend them, or allow more"
                 )

@@ -109,10 +109,10 @@ time.time = jumping
     assert "stands from an earlier call" in done.stderr
 
 
-KILL_AT_RANDOM = """
-import os, random, signal, threading, time
+KILL_BY_THE_CLOCK = """
+import os, signal, threading, time
 def killing():
-    time.sleep(random.Random(int(os.environ["SEED"])).uniform(0.2, 2.5))
+    time.sleep(float(os.environ["SECONDS"]))
     os.kill(os.getpid(), signal.SIGKILL)
 threading.Thread(target=killing, daemon=True).start()
 """
@@ -121,8 +121,9 @@ threading.Thread(target=killing, daemon=True).start()
 def test_killed_at_any_time(small_folder, small_project, hooked, tmp_path):
     """By the clock, wherever the work is: in the decoder, in SIFT, in the CNN, while writing."""
     killed = 0
-    for seed in range(8):
-        done = hooked(KILL_AT_RANDOM, "extract", small_folder, "-o", tmp_path / "p", "--jobs", "2", SEED=str(seed))
+    for moment in range(8):
+        how = {"SECONDS": str(0.2 + 0.2 * moment)}
+        done = hooked(KILL_BY_THE_CLOCK, "extract", small_folder, "-o", tmp_path / "p", "--jobs", "2", **how)
         killed += done.returncode == -signal.SIGKILL
         if done.returncode == 0:
             break
