@@ -218,7 +218,10 @@ class Team:
             futures = [self._others.submit(work) for _ in range(min(self.n_threads, n_tasks) - 1)]
         try:
             work()
-        finally:
             wait(futures)
+        except BaseException:  # here, or while the others are waited for: they have to end first all the same
+            stop.set()
+            wait(futures)
+            raise
         for future in futures:
             future.result()

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from fastvbow import executors
 from fastvbow.errors import UsageError
 from fastvbow.executors import Team, effective_jobs, make_executor, run_tasks
 
@@ -209,6 +210,31 @@ def test_an_error_in_a_team_stops_all_and_comes_through(in_caller, error):
     with pytest.raises(error):
         Team(2).run(task, 10, stop)
     assert len(ended) == 1, "the other one came to its end, and none was begun after"
+
+
+def test_a_team_that_is_waited_for_ends_before_an_interrupt_comes_through(monkeypatch):
+    """The caller's part is done when it is interrupted; the other thread hears of it, and is not left running."""
+    stop, ended, wait = threading.Event(), [], executors.wait
+    interrupts = [KeyboardInterrupt]
+
+    def interrupted(futures):
+        if interrupts:
+            raise interrupts.pop()
+        return wait(futures)
+
+    def task(i):
+        if threading.get_ident() != caller:
+            assert stop.wait(20)
+            time.sleep(0.05)
+            ended.append(i)
+        else:
+            time.sleep(0.02)  # the other thread gets a task too
+
+    caller = threading.get_ident()
+    monkeypatch.setattr(executors, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Team(2).run(task, 2, stop)
+    assert len(ended) == 1
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 64, np.int64(3)])

@@ -106,15 +106,19 @@ def left_to_right(
     stop = threading.Event()
 
     def run(documents: NDArray[np.intp]) -> None:
-        for d in documents:
-            p = int(np.searchsorted(firsts, d, side="right")) - 1
-            begin, end = parts[p].offsets[d - firsts[p] : d - firsts[p] + 2]
-            words = np.sort(parts[p].words[begin:end])
-            log_p[d] = log_peak[words].sum()
-            if np.isfinite(log_p[d]):
-                log_p[d] += _estimate(words, by_word, prior, n_particles, resample, seed, stop)
-            if stop.is_set():
-                return
+        try:
+            for d in documents:
+                if stop.is_set():
+                    return
+                p = int(np.searchsorted(firsts, d, side="right")) - 1
+                begin, end = parts[p].offsets[d - firsts[p] : d - firsts[p] + 2]
+                words = np.sort(parts[p].words[begin:end])
+                log_p[d] = log_peak[words].sum()
+                if np.isfinite(log_p[d]):
+                    log_p[d] += _estimate(words, by_word, prior, n_particles, resample, seed, stop)
+        except BaseException:  # the documents before this one's are waited for: they must not go on for minutes
+            stop.set()
+            raise
 
     order = np.argsort(-lengths, kind="stable")  # the longest first: no thread is left alone with one of them
     order = order[: np.count_nonzero(lengths)]

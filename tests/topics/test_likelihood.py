@@ -1,6 +1,8 @@
 import itertools
 import math
+import signal
 import threading
+import time
 from types import SimpleNamespace
 
 import naive
@@ -342,6 +344,40 @@ def test_an_interruption_within_a_document_ends_it(n_jobs, monkeypatch):
         left_to_right(stream, np.ones((40, 2)), 0.1, n_jobs=n_jobs, random_state=0)
     assert threading.active_count() == before
     assert len(calls) >= 3
+
+
+def test_an_error_in_the_second_document_does_not_wait_for_the_first(monkeypatch):
+    estimate, begun = likelihood._estimate, threading.Event()
+
+    def failing(words, *rest):
+        if len(words) == 20_000:
+            assert begun.wait(20)
+            raise KeyboardInterrupt
+        begun.set()
+        return estimate(words, *rest)
+
+    monkeypatch.setattr(likelihood, "_estimate", failing)
+    stream = stream_of([[0, 1] * 10_000, [1, 0, 1] * 7_000], 2)  # the longer one would take minutes
+    start = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        left_to_right(stream, np.ones((40, 2)), 0.1, n_jobs=2, random_state=0)
+    assert time.perf_counter() - start < 20
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_ctrl_c_gets_through_within_a_second(n_jobs):
+    stream = stream_of([[0, 1] * 20_000, [1, 0, 1] * 14_000], 2)
+    main = threading.main_thread().ident
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT))
+    try:
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            left_to_right(stream, np.ones((40, 2)), 0.1, n_jobs=n_jobs, random_state=0)
+        assert time.monotonic() - began < 1.3
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_call_of_the_kernel_is_short():
