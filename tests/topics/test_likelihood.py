@@ -339,10 +339,10 @@ def test_an_interruption_within_a_document_ends_it(n_jobs, monkeypatch):
     replaced = SimpleNamespace(Particles=Interrupted, PARTICLES=_particles.PARTICLES, SCRATCH=_particles.SCRATCH)
     monkeypatch.setattr(likelihood, "_particles", replaced)
     stream = stream_of([[0, 1] * 10_000, [1, 0, 1] * 7_000], 2)
-    before = threading.active_count()
+    before = set(threading.enumerate())  # some of another test may be ending
     with pytest.raises(KeyboardInterrupt):
         left_to_right(stream, np.ones((40, 2)), 0.1, n_jobs=n_jobs, random_state=0)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
     assert len(calls) >= 3
 
 
