@@ -33,15 +33,16 @@ def extension(name: str, sources: list[str], depends: list[str]) -> Extension:
 setup(
     ext_modules=cythonize(
         [
+            extension("fastvbow.topics._gibbs", ["src_ext/_gibbs.pyx", "src_ext/instructions.c"], []),
             extension(
-                "fastvbow.topics._gibbs",
-                ["src_ext/_gibbs.pyx", "src_ext/sampler.c", "src_ext/instructions.c"],
-                ["src_ext/sampler_kernels.h", "src_ext/sampler_vectors.h"],
-            ),
-            extension(
-                "fastvbow.topics._sparse",
-                ["src_ext/_sparse.pyx", "src_ext/sparse.c", "src_ext/instructions.c"],
-                ["src_ext/sparse.h", "src_ext/sparse_kernels.h"],
+                "fastvbow.topics._samplers",
+                ["src_ext/_samplers.pyx", "src_ext/sampler.c", "src_ext/sparse.c", "src_ext/instructions.c"],
+                [
+                    "src_ext/sampler_kernels.h",
+                    "src_ext/sampler_vectors.h",
+                    "src_ext/sparse.h",
+                    "src_ext/sparse_kernels.h",
+                ],
             ),
             extension("fastvbow.topics._moves", ["src_ext/_moves.pyx", "src_ext/split.c"], ["src_ext/split.h"]),
             extension(

@@ -19,47 +19,13 @@ ctypedef fused topic_t:
     uint16_t
 
 cdef extern from "sampler.h":
-    ctypedef struct sampler_t:
-        int32_t *nzw
-        int64_t *nz
-        const float *alpha
-        const int32_t *counts
-        float eta, v_eta
-        int32_t n_topics, n_vectors, n_words, most_units, word_bytes, topic_bytes, far
-        uint64_t seed, sweep
-        float *ndz
-        float *share
-        float *settled
-        float *reciprocal
-        float *cumulated
-        float *again
-        uint32_t *stamps
-        void *random
-        int32_t width, active, rounds
-        uint32_t serial, shared, waiting
-        float epsilon
-    ctypedef struct feed_t:
-        const void *words
-        const int64_t *offsets
-        void *z
-        int64_t next, end
-        uint64_t first_document
-    ctypedef int64_t (*sample_t)(sampler_t *, feed_t *, int, int64_t) noexcept nogil
-    sample_t sample_for(const char *, int)
     const char *best_instructions()
-    void put_back(sampler_t *) noexcept nogil
-    enum: LANES
-    enum: MOST
-    enum: REFRESH
     enum: CHECKED
     const uint64_t GAMMA
     uint64_t mix64(uint64_t) noexcept nogil
     uint64_t document_key(uint64_t, uint64_t, uint64_t) noexcept nogil
 
 DEBUG = bool(CHECKED)  # built with FASTVBOW_DEBUG=1
-VECTOR_TOPICS = LANES  # rows of topics are padded to a multiple of it
-MOST_DOCUMENTS = MOST  # that a sampler can advance together
-cdef int64_t CACHE = 1 << 21  # bytes; prefetching costs a tenth where the counts fit, and gains half where they do not
 
 
 cdef inline double uniform(uint64_t key, uint64_t position) noexcept nogil:
@@ -130,96 +96,21 @@ def instructions():
     return best_instructions().decode()
 
 
-cdef class Sampler:
-    """One chain's walk through documents, kept between calls: documents are in flight from one call to the next.
+cdef Py_ssize_t tally_bag(
+    const word_t[::1] words, Py_ssize_t begin, Py_ssize_t end, uint32_t[::1] tally, Py_ssize_t* low
+) except -1 nogil:
+    """Count a document's words: from the first, set in `low`, to before the last plus one, returned, they are in order.
 
-    Arrays belong to the caller and must stay alive and in place. Those of K columns are padded with zeros to a multiple
-    of LANES and begin at multiples of 64 bytes.
+    Equal bags give equal bytes however their tokens are ordered.
     """
-
-    cdef sampler_t s
-    cdef sample_t sample
-    cdef object kept
-
-    def __init__(
-        self,
-        int32_t[:, ::1] nzw,        # INOUT (V, padded) counts in units
-        int64_t[::1] nz,            # INOUT (padded,)
-        const float[::1] alpha,     # IN (padded,) in units
-        const int32_t[::1] counts,  # IN (V,) units that one token of each word counts for
-        double eta,                 # IN in units
-        int n_topics,               # IN
-        int word_bytes,             # IN 2 or 4
-        int topic_bytes,            # IN 1 or 2
-        float[:, ::1] scratch,      # OUT (3 * width + 2, padded)
-        float[:, ::1] cumulated,    # OUT (width, padded)
-        uint32_t[::1] stamps,       # OUT (V,) zeros
-        uint32_t[:, ::1] random,    # OUT (2, MOST)
-        bint exact,                 # IN
-        bytes instructions,         # IN
-    ):
-        cdef int width = cumulated.shape[0], i
-        self.sample = sample_for(instructions, exact)
-        if self.sample is NULL:
-            raise ValueError(f"this machine, or this build, has no {instructions.decode()} sampler")
-        for address in (<size_t>&nzw[0, 0], <size_t>&alpha[0], <size_t>&scratch[0, 0], <size_t>&cumulated[0, 0],
-                        <size_t>&random[0, 0]):
-            if address % 64:
-                raise ValueError("the arrays of a sampler begin at multiples of 64 bytes")
-        if not 1 <= width <= MOST or scratch.shape[0] < 3 * width + 2 or nz.shape[0] % LANES or n_topics > nz.shape[0]:
-            raise ValueError("the arrays of a sampler do not fit together")
-        self.kept = (nzw, nz, alpha, counts, scratch, cumulated, stamps, random)
-        self.s.nzw, self.s.nz, self.s.alpha, self.s.counts = &nzw[0, 0], &nz[0], &alpha[0], &counts[0]
-        self.s.eta, self.s.v_eta = eta, eta * nzw.shape[0]
-        self.s.n_topics, self.s.n_vectors, self.s.width = n_topics, nz.shape[0] // LANES, width
-        self.s.n_words, self.s.most_units = nzw.shape[0], 0
-        for i in range(counts.shape[0]):
-            self.s.most_units = max(self.s.most_units, counts[i])
-        self.s.word_bytes, self.s.topic_bytes = word_bytes, topic_bytes
-        self.s.far = 4 * nzw.shape[0] * nzw.shape[1] > CACHE
-        self.s.ndz, self.s.share = &scratch[0, 0], &scratch[width, 0]
-        self.s.settled = &scratch[2 * width, 0]
-        self.s.reciprocal, self.s.again = &scratch[3 * width, 0], &scratch[3 * width + 1, 0]
-        self.s.cumulated, self.s.stamps, self.s.random = &cumulated[0, 0], &stamps[0], &random[0, 0]
-        self.s.serial = 1
-
-    def begin(self, uint64_t seed, uint64_t sweep):
-        """Start a sweep; none is under way."""
-        self.s.seed, self.s.sweep, self.s.rounds = seed, sweep, REFRESH
-
-    def feed(
-        self,
-        const word_t[::1] words,     # IN (n_tokens,)
-        const int64_t[::1] offsets,  # IN (n_docs + 1,)
-        topic_t[::1] z,              # INOUT (n_tokens,)
-        int64_t begin,               # IN documents begin..end
-        int64_t end,                 # IN
-        uint64_t first_document,     # IN number of the partition's first document in the whole corpus
-        int64_t budget,              # IN tokens to sample, about
-    ):
-        """Sample documents, and return the first that was not begun; those in flight go on with the next call."""
-        cdef feed_t f
-        if sizeof(word_t) != self.s.word_bytes or sizeof(topic_t) != self.s.topic_bytes:
-            raise ValueError("tokens of another dtype than the sampler's")
-        if words.shape[0] == 0:
-            return end
-        f.words, f.offsets, f.z = &words[0], &offsets[0], &z[0]
-        f.next, f.end, f.first_document = begin, end, first_document
-        with nogil:
-            self.sample(&self.s, &f, 0, budget)
-        return f.next
-
-    def drain(self, int64_t budget):
-        """Go on with the documents in flight; return how many still are."""
-        cdef feed_t f
-        f.next, f.end, f.offsets = 0, 0, NULL
-        with nogil:
-            self.sample(&self.s, &f, 1, budget)
-        return self.s.active
-
-    def abandon(self):
-        """Put the tokens that are being drawn back where they were: counts and topics agree again."""
-        put_back(&self.s)
+    cdef Py_ssize_t i, w, high = 0
+    low[0] = tally.shape[0]
+    for i in range(begin, end):
+        w = words[i]
+        tally[w] += 1
+        low[0] = min(low[0], w)
+        high = max(high, w + 1)
+    return high
 
 
 def infer(
@@ -237,7 +128,7 @@ def infer(
     double[:, ::1] theta,        # OUT (n_docs, K)
 ):
     """CVB0 fixed point under frozen phi (Asuncion et al. 2009, eq. 20), one document at a time."""
-    cdef Py_ssize_t K = alpha.shape[0], d, i, j, k, w, low, high, iteration
+    cdef Py_ssize_t K = alpha.shape[0], d, j, k, w, low, high, iteration
     cdef double a = 0.0, c, moved, share, total, x, mass
     cdef double* ndz = &scratch[0, 0]
     cdef double* before = &scratch[1, 0]
@@ -246,14 +137,7 @@ def infer(
         for k in range(K):
             a += alpha[k]
         for d in range(begin, end):
-            # the bag, in word order: equal bags give equal bytes however their tokens are ordered
-            low = tally.shape[0]
-            high = 0
-            for i in range(offsets[d], offsets[d + 1]):
-                w = words[i]
-                tally[w] += 1
-                low = min(low, w)
-                high = max(high, w + 1)
+            high = tally_bag(words, offsets[d], offsets[d + 1], tally, &low)
             mass = 0.0
             for k in range(K):
                 ndz[k] = 0.0
@@ -325,7 +209,7 @@ def fold_in(
     double[:, ::1] theta,        # OUT (n_docs, K)
 ):
     """Gibbs sampling of a document's topics under frozen phi; the first sweep adds its tokens one by one."""
-    cdef Py_ssize_t K = alpha.shape[0], d, i, j, k, w, n, low, high, sweep, n_kept = n_sweeps - n_sweeps // 2
+    cdef Py_ssize_t K = alpha.shape[0], d, i, k, w, n, low, high, sweep, n_kept = n_sweeps - n_sweeps // 2
     cdef double a = 0.0, c, total, left
     cdef uint64_t text, key
     cdef double* ndz = &scratch[0, 0]
@@ -334,16 +218,9 @@ def fold_in(
         for k in range(K):
             a += alpha[k]
         for d in range(begin, end):
-            # the bag, in word order, is all that theta depends on: the random numbers too
-            low = tally.shape[0]
-            high = 0
-            for i in range(offsets[d], offsets[d + 1]):
-                w = words[i]
-                tally[w] += 1
-                low = min(low, w)
-                high = max(high, w + 1)
+            high = tally_bag(words, offsets[d], offsets[d + 1], tally, &low)
             n = 0
-            text = 0
+            text = 0  # a hash of the bag: the random numbers depend on nothing else
             total = a
             for w in range(low, high):
                 if tally[w]:

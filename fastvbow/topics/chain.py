@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 import fastvbow.topics._gibbs as _gibbs
-import fastvbow.topics._sparse as _sparse
+import fastvbow.topics._samplers as _samplers
 from fastvbow.errors import UsageError
 from fastvbow.executors import Team
 from fastvbow.memory import aligned
@@ -115,7 +115,7 @@ class Chain:
         self._base = np.zeros((1, 1)) if base is None else np.rint(base / self.unit)
         tokens = self._check_sizes()
         n_topics, n_words = len(alpha), len(weights)
-        padded = -(-n_topics // _gibbs.VECTOR_TOPICS) * _gibbs.VECTOR_TOPICS
+        padded = -(-n_topics // _samplers.VECTOR_TOPICS) * _samplers.VECTOR_TOPICS
         self._nzw, self.nz = aligned((n_words, padded), np.int32), np.zeros(padded, np.int64)
         self._width = 2 if algorithm == "lockstep" and n_topics > MANY_TOPICS else ALGORITHMS[algorithm]
         self._algorithm, self._instructions = algorithm, (instructions or _gibbs.instructions()).encode()
@@ -269,23 +269,7 @@ class Chain:
         padded = len(nz)
         alpha = aligned((padded,), np.float32)
         alpha[: self.n_topics] = self.alpha / self.unit
-        if self._algorithm == "sparse":
-            longest = int(self._room.max(initial=0)) // _gibbs.VECTOR_TOPICS * _gibbs.VECTOR_TOPICS
-            return _sparse.SparseSampler(
-                self._room,
-                nz,
-                alpha,
-                self.counts,
-                self.eta / self.unit,
-                self.n_topics,
-                self.streams[0].words.itemsize,
-                self.z[0].itemsize,
-                aligned((3, padded), np.float32),
-                aligned((max(padded, longest + _gibbs.VECTOR_TOPICS),), np.float32),
-                self._instructions,
-            )
-        return _gibbs.Sampler(
-            nzw,
+        same = (
             nz,
             alpha,
             self.counts,
@@ -293,10 +277,19 @@ class Chain:
             self.n_topics,
             self.streams[0].words.itemsize,
             self.z[0].itemsize,
+        )
+        if self._algorithm == "sparse":
+            lanes = _samplers.VECTOR_TOPICS
+            longest = (int(self._room.max(initial=0)) // lanes + 1) * lanes
+            sums = aligned((3, padded), np.float32), aligned((max(padded, longest),), np.float32)
+            return _samplers.SparseSampler(self._room, *same, *sums, self._instructions)
+        return _samplers.Sampler(
+            nzw,
+            *same,
             aligned((3 * self._width + 2, padded), np.float32),
             aligned((self._width, padded), np.float32),
             np.zeros(len(nzw), np.uint32),
-            aligned((2, _gibbs.MOST_DOCUMENTS), np.uint32),
+            aligned((2, _samplers.MOST_DOCUMENTS), np.uint32),
             self._algorithm == "exact",
             self._instructions,
         )
