@@ -322,22 +322,24 @@ def main() -> None:
     print(f"\n{sum(met)} of {len(met)} targets met")
 
 
+@pytest.fixture
+def paths():
+    found = listed(data_folder() / "sun8")[::200]
+    if not found:
+        pytest.skip("there are no photographs")
+    return found
+
+
 @pytest.mark.benchmark(group="extract")
 @pytest.mark.parametrize("features", NAMES, ids="+".join)
-def test_describe(benchmark, features):
-    paths = listed(data_folder() / "sun8")[::200]
-    if not paths:
-        pytest.skip("there are no photographs")
+def test_describe(benchmark, paths, features):
     extractors = extractors_of(features)
     benchmark.pedantic(lambda: [describe(path, extractors) for path in paths], rounds=5, warmup_rounds=1)
 
 
 @pytest.mark.benchmark(group="extract")
 @pytest.mark.parametrize("features", NAMES, ids="+".join)
-def test_bare_loop(benchmark, features):
-    paths = listed(data_folder() / "sun8")[::200]
-    if not paths:
-        pytest.skip("there are no photographs")
+def test_bare_loop(benchmark, paths, features):
     bare = Bare(features)
     benchmark.pedantic(lambda: bare(paths), rounds=5, warmup_rounds=1)
 

@@ -101,6 +101,22 @@ def shell() -> Callable[..., list[str]]:
     return words
 
 
+KILL = """
+import os, signal
+calls = 0
+def killing(function):
+    def call(*args, **kwargs):
+        global calls
+        calls += 1
+        if calls == int(os.environ["KILL_AT"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return call
+os.fsync, os.rename, os.replace = map(killing, (os.fsync, os.rename, os.replace))
+"""
+"""Dies, without any farewell, at the so manieth flush to disk or renaming."""
+
+
 @pytest.fixture
 def hooked(shell: Callable[..., list[str]], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command in a process of its own that first executes `hook`, a piece of Python."""

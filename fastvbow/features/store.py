@@ -25,6 +25,7 @@ Arrays are plain ``.npy``: they open as read-only memory maps, and pages that no
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -157,6 +158,11 @@ class FeatureShard:
             if len(descriptors) != rows or len(keypoints) != rows:
                 found.append(f"{self.folder}: the arrays of {name} do not have {rows} rows")
         return found
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """How many images could not be read, by reason."""
+        return Counter(reason for reason in self.images["reason"].to_pylist() if reason is not None)
 
     @cached_property
     def read(self) -> NDArray[np.bool_]:

@@ -259,7 +259,7 @@ class _Extraction:
         for index in standing:
             shard = FeatureShard(shard_folder(self.project, index))
             n_images += shard.card.n_images
-            reasons.update(reason for reason in shard.images["reason"].to_pylist() if reason is not None)
+            reasons += shard.skipped
         return n_images, reasons
 
     def _in_threads(self, tasks: Sequence[ShardTask], progress: _Progress, worker: Worker) -> None:
@@ -301,7 +301,7 @@ class _Extraction:
         content = hashlib.sha256()
         for index in range(len(self.ranges)):
             shard = FeatureShard(shard_folder(self.project, index))
-            reasons.update(reason for reason in shard.images["reason"].to_pylist() if reason is not None)
+            reasons += shard.skipped
             rows.update(shard.card.rows)
             content.update((shard.folder / "card.json").read_bytes())
         n_images, n_skipped = len(self.table), reasons.total()

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import Recorder, contents
+from conftest import KILL, Recorder, contents
 
 from fastvbow import pipeline
 from fastvbow.config import ExtractConfig, ExtractOptions
@@ -239,21 +239,9 @@ def test_a_worker_process_that_is_killed_is_named(small_folder, small_project, t
     assert contents(project) == features
 
 
-KILL_IN_MIGRATION = """
-import os, signal
+KILL_IN_MIGRATION = f"""{KILL}
 import fastvbow.pipeline.shard_work as shard_work
-calls = 0
-describe = shard_work.Worker.describe
-def killing(function):
-    def call(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == int(os.environ["KILL_AT"]):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return call
-shard_work.Worker.describe = killing(describe)
-os.fsync, os.rename, os.replace = map(killing, (os.fsync, os.rename, os.replace))
+shard_work.Worker.describe = killing(shard_work.Worker.describe)
 """
 
 

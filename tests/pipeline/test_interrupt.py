@@ -8,27 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from conftest import SIFT, contents
+from conftest import KILL, SIFT, contents
 
 from fastvbow import pipeline
 from fastvbow.config import ExtractConfig, TopicsConfig, VocabularyConfig
 from fastvbow.events import Event
 from fastvbow.project import ProjectFolder
-
-KILL = """
-import os, signal
-calls = 0
-def killing(function):
-    def call(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == int(os.environ["KILL_AT"]):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return call
-os.fsync, os.rename, os.replace = map(killing, (os.fsync, os.rename, os.replace))
-"""
-"""Dies, without any farewell, at the so manieth flush to disk or renaming."""
 
 
 def test_kill_at_many_moments(sift_folder, sift_project, hooked, tmp_path):
