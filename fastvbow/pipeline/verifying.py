@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
-from fastvbow.errors import FastvbowError
+from fastvbow.errors import FastvbowError, StoreCorruptError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, make_executor, run_tasks
 from fastvbow.features.store import FeatureShard
@@ -68,9 +67,9 @@ def verify(
         for stage in STAGES:
             if not (folder.root / "stages" / f"{stage}.json").exists():
                 continue  # has not run
-            found, victims = _guarded(partial(folder.require, stage)), list[Path]()
-            if not isinstance(found, list):
-                found, victims = _CHECKS[stage](folder, workers, listener) if stage in _CHECKS else ([], [])
+            found, victims = _faults(partial(folder.require, stage)), list[Path]()
+            if not found and stage in _CHECKS:
+                found, victims = _CHECKS[stage](folder, workers, listener)
             problems += found
             if found and repair:
                 for victim in victims:
@@ -80,32 +79,37 @@ def verify(
     return Verified(len(files), sum(path.stat().st_size for path in files), problems)
 
 
-def _guarded(check: Callable[[], Any]) -> Any:
-    """What a check returns, or the line that says why it could not be made."""
+def _faults(check: Callable[[], object]) -> list[str]:
+    """Why a check could not be made; nothing if it was."""
     try:
-        return check()
+        check()
     except (FastvbowError, OSError) as error:
         return [str(error)]
+    return []
 
 
 def _extract(project: ProjectFolder, workers: int, listener: Listener) -> tuple[list[str], list[Path]]:
     card = project.card("extract")
-    table = _guarded(lambda: ImageTable.load(project.images, project.image_root))
-    if isinstance(table, list):
-        return table, [project.images]
+    try:
+        table = ImageTable.load(project.images, project.image_root)
+    except StoreCorruptError as error:
+        return [str(error)], [project.images]
     n_images = card.outputs["images"] if card else 0
     if len(table) != n_images:
         return [f"{project.images} has {len(table)} images, the card of extract {n_images}"], [project.images]
     keys = shard_keys(table, card.parameters if card else {})
 
     def check(index: int) -> list[str]:
-        shard = FeatureShard(shard_folder(project, index))
-        strange = [] if shard.card.key == keys[index] else [f"{shard.folder} is of other images or parameters"]
-        return [*strange, *shard.check()]
+        try:
+            shard = FeatureShard(shard_folder(project, index))
+            strange = [] if shard.card.key == keys[index] else [f"{shard.folder} is of other images or parameters"]
+            return [*strange, *shard.check()]
+        except (FastvbowError, OSError) as error:
+            return [str(error)]
 
     problems, victims = [], []
     with make_executor(workers) as executor:
-        checked = run_tasks(executor, lambda i: _guarded(lambda: check(i)), range(len(keys)), ahead=2 * workers)
+        checked = run_tasks(executor, check, range(len(keys)), ahead=2 * workers)
         for index, found in enumerate(checked):
             problems += found
             victims += [shard_folder(project, index)] * bool(found)
@@ -114,27 +118,29 @@ def _extract(project: ProjectFolder, workers: int, listener: Listener) -> tuple[
 
 
 def _opened(place: str, check: Callable[[ProjectFolder], object]) -> Callable[..., tuple[list[str], list[Path]]]:
+    """The check of a stage whose output is opened whole, or not at all."""
+
     def checked(project: ProjectFolder, workers: int, listener: Listener) -> tuple[list[str], list[Path]]:
-        found = _guarded(lambda: check(project))
-        return (found, [getattr(project, place)]) if isinstance(found, list) and found else ([], [])
+        found = _faults(partial(check, project))
+        return found, [getattr(project, place)] * bool(found)
 
     return checked
 
 
-def _count_groups(project: ProjectFolder) -> list[str]:
-    card = project.require("groups")
+def _count_groups(project: ProjectFolder) -> None:
+    grouped = project.require("groups").outputs["grouped"]
     try:
         rows = pq.read_metadata(project.groups).num_rows
     except Exception as error:  # pyarrow's own kinds, and OSError
-        return [f"{project.groups}: {error}"]
-    grouped = card.outputs["grouped"]
-    return [] if rows == grouped else [f"{project.groups} has {rows} rows, the card of groups {grouped}"]
+        raise StoreCorruptError(f"{project.groups}: {error}") from None
+    if rows != grouped:
+        raise StoreCorruptError(f"{project.groups} has {rows} rows, the card of groups {grouped}")
 
 
 _CHECKS: dict[str, Callable[..., tuple[list[str], list[Path]]]] = {
     "extract": _extract,
-    "vocabulary": _opened("vocabulary", lambda project: Vocabulary.load(project.vocabulary) and None),
-    "encode": _opened("tokens", lambda project: open_tokens(project) and None),
-    "topics": _opened("topics", lambda project: GibbsLDA.load(project.topics / "model") and None),
+    "vocabulary": _opened("vocabulary", lambda project: Vocabulary.load(project.vocabulary)),
+    "encode": _opened("tokens", open_tokens),
+    "topics": _opened("topics", lambda project: GibbsLDA.load(project.topics / "model")),
     "groups": _opened("groups", _count_groups),
 }
