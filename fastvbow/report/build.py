@@ -128,6 +128,10 @@ class _Desk:
         except (UnicodeEncodeError, ValueError):  # no file system could hold this name
             return None
 
+    def linked(self) -> bool:
+        """Whether any photograph is a file of its own that can be opened."""
+        return any(self._href(index) for index, thumbnail in self.made.items() if thumbnail)
+
     def title(self, topic: int) -> str:
         return self.content.topic_names.get(topic) or f"Topic {topic}"
 
@@ -281,6 +285,7 @@ def build_report(
             n_images=len(content.ids) + len(content.skipped),
             n_grouped=len(content.ids),
             sheets=desk.sheets(),
+            linked=desk.linked(),
             empty=choice.empty,
             uncertain=desk.tiles(choice.uncertain),
             title_of=desk.title,

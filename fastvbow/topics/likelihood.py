@@ -15,7 +15,6 @@ import fastvbow.topics._particles as _particles
 from fastvbow.executors import effective_jobs, make_executor, run_tasks
 from fastvbow.memory import aligned
 from fastvbow.topics import checks
-from fastvbow.topics.reference import checked_corpus, checked_topics
 from fastvbow.topics.stream import TokenStream
 
 __all__ = ["left_to_right"]
@@ -84,10 +83,10 @@ def left_to_right(
     W. Buntine (2009), Estimating likelihoods for topic models, ACML.
     M. K. Pitt and N. Shephard (1999), Filtering via simulation: auxiliary particle filters, JASA 94: `resample`.
     """
-    phi = checked_topics(topic_word)
+    phi = checks.topic_word(topic_word)
     prior = checks.positive_vector("alpha", alpha, len(phi), 1 / len(phi))
     n_particles = checks.whole("n_particles", n_particles, 1)
-    corpus = checked_corpus(streams, phi.shape[1])
+    corpus = checks.corpus(streams, phi.shape[1])
     n_threads = effective_jobs(n_jobs, default=1)
     parts = corpus if isinstance(corpus, list) else [TokenStream.from_checked_counts(corpus)]
     seed = int(check_random_state(random_state).randint(0, 2**64, dtype=np.uint64))

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.topics import checks
-from fastvbow.topics.reference import checked_corpus, checked_topics
 
 __all__ = ["npmi_coherence", "topic_diversity", "umass_coherence"]
 
@@ -137,15 +136,15 @@ def topic_diversity(topic_word: Any, *, n_top: int = 25) -> float:
     ----------
     A. B. Dieng, F. J. R. Ruiz and D. M. Blei (2020), Topic modeling in embedding spaces, TACL 8.
     """
-    top = _top_words(checked_topics(topic_word), n_top, 1)
+    top = _top_words(checks.topic_word(topic_word), n_top, 1)
     return len(np.unique(top)) / top.size
 
 
 def _document_counts(topic_word: Any, X: Any, n_top: int) -> tuple[NDArray[np.float64], int]:
     """How many documents hold each two top words of a topic, (K, n_top, n_top), and how many there are."""
-    topics = checked_topics(topic_word)
+    topics = checks.topic_word(topic_word)
     top = _top_words(topics, n_top, 2)
-    corpus = checked_corpus(X, topics.shape[1])
+    corpus = checks.corpus(X, topics.shape[1])
     words, places = np.unique(top, return_inverse=True)
     together = np.zeros((len(top), top.shape[1], top.shape[1]))
     n_docs = 0

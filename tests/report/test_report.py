@@ -106,6 +106,8 @@ def test_some_vanished(tmp_path: Path) -> None:
 
 def test_originals_without_a_file(tmp_path: Path) -> None:
     page = page_of(content(locate=lambda i: None), tmp_path / "report")
+    assert "open the original" not in page.words
+    assert "open the original" in page_of(content(), tmp_path / "linked").words
     assert not page.originals() and page.thumbs()
 
 
