@@ -318,7 +318,8 @@ TARGET INLINE int64_t NAME(rounds)(
     return sampled;
 }
 
-/* What is usual has code of its own: 16 bits for a word and 8 for a topic, few topics, tokens that count for one each. */
+/* What is usual has code of its own: 16 bits for a word and 8 for a topic, up to 128 topics, tokens that count for one
+ * each. */
 #define ROUNDS(exact, n_vectors) \
     (s->most_units == 1 ? NAME(rounds)(s, feed, drain, budget, exact, n_vectors, 2, 1, 1) \
                         : NAME(rounds)(s, feed, drain, budget, exact, n_vectors, 2, 1, 0))
@@ -330,6 +331,10 @@ TARGET static int64_t NAME(sample_lockstep)(sampler_t *s, feed_t *feed, int drai
         case 2: return ROUNDS(0, 2);
         case 3: return ROUNDS(0, 3);
         case 4: return ROUNDS(0, 4);
+        case 5: return ROUNDS(0, 5);
+        case 6: return ROUNDS(0, 6);
+        case 7: return ROUNDS(0, 7);
+        case 8: return ROUNDS(0, 8);
         default: return ROUNDS(0, s->n_vectors);
         }
     }

@@ -26,6 +26,9 @@ CASES = {
     "asymmetric prior": {"lengths": [20, 30], "V": 9, "K": 4, "alpha": np.array([0.1, 3.0, 0.5, 1e-6])},
     "weights": {"lengths": [20, 0, 30], "V": 9, "K": 4, "weights": np.arange(1, 10) * 37 / 64},
     "groups": {"lengths": [20, 5, 30], "V": 9, "K": 4, "groups": np.array([3, -1, 0])},
+    # numbers of vectors that have code of their own, and the first that has not; few tokens, since a draw that falls on
+    # the border of two topics to seven digits may go to either
+    **{f"{K} topics": {"lengths": [12] * 20, "V": 6, "K": K} for K in (20, 40, 64, 70, 96, 100, 128, 130)},
 }
 
 
