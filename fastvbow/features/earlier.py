@@ -88,6 +88,8 @@ class EarlierFeatures:
             Modalities, and what they have to be made by.
         """
         best: ImageRecord | None = None
+        if not len(self):
+            return best
         head = np.frombuffer(identity, np.uint64)[0]
         first, last = (int(np.searchsorted(self._heads, head, side)) for side in ("left", "right"))
         for i in self._order[first:last]:

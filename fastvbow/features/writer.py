@@ -18,6 +18,8 @@ from fastvbow.project import replace_folder
 
 __all__ = ["ShardWriter", "shard_writer", "write_shard"]
 
+BUFFER = 1 << 18  # bytes of a file of rows before they are written
+
 
 class _Rows:
     """A ``.npy`` file of rows that grows; its header is written again, in its place, when their number is known."""
@@ -58,7 +60,8 @@ class ShardWriter:
         self._offsets: dict[str, list[int]] = {m.name: [0] for m in modalities}
         self._arrays = {
             (m.name, kind): _Rows(
-                files.enter_context((folder / f"{m.name}.{kind}.npy").open("wb")), *(shape or (m.dtype, m.dimension))
+                files.enter_context((folder / f"{m.name}.{kind}.npy").open("wb", BUFFER)),
+                *(shape or (m.dtype, m.dimension)),
             )
             for m in modalities
             for kind, shape in (("descriptors", None), ("keypoints", (np.float32, 4)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import threading
 from collections.abc import Iterator
 from typing import IO
@@ -18,31 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastvbow.errors import EXHAUSTED, ImageError
-from fastvbow.images.decode import MOST_BYTES
+from fastvbow.images.decode import MOST_BYTES, open_regular
 
-__all__ = ["image_column", "open_parquet", "open_regular", "read_row", "read_slice"]
+__all__ = ["image_column", "open_parquet", "read_row", "read_slice"]
 
 BATCH = 16  # rows: a few megabytes of photographs
 BUFFER = 1 << 20  # bytes that are read ahead in a Parquet column, instead of the whole column of a row group
 BYTES_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "content", "data")
 _here = threading.local()  # .cursor: the Parquet file that this thread has open
-
-
-def open_regular(path: bytes) -> int:
-    """A descriptor of a regular file, to be closed by the caller.
-
-    Raises
-    ------
-    OSError
-        It cannot be opened.
-    ValueError
-        It is no regular file.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would be waited for without
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError("not a regular file")
-    return descriptor
 
 
 def open_parquet(handle: IO[bytes]) -> pq.ParquetFile:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +17,16 @@ from fastvbow.images.header import image_size, magic
 from fastvbow.images.jpeg import jpeg_fault
 from fastvbow.images.png import fit_png
 
-__all__ = ["MOST_BYTES", "MOST_PIXELS", "ROOM", "Photograph", "decode", "decode_photograph", "read_bytes"]
+__all__ = [
+    "MOST_BYTES",
+    "MOST_PIXELS",
+    "ROOM",
+    "Photograph",
+    "decode",
+    "decode_photograph",
+    "open_regular",
+    "read_bytes",
+]
 
 MOST_BYTES = (1 << 31) - 1
 """Larger files are refused unread: OpenCV takes no larger buffer."""
@@ -28,7 +39,8 @@ ROOM = 4
 
 With 4 and more, 96 of 100 SIFT keypoints of 19 large photographs came out as from the full decode (of pictures shrunk
 to 320 pixels: within one of these, with nearly the same descriptor), with 2 to 3 it was 88; saving the photographs
-anew at quality 95 left 98.
+anew at quality 95 left 98. A CNN's vectors come nearer to those of pictures shrunk without aliasing: mean
+cosine .940, from the full decode .915, nearer in all of 26 photographs of 4 to 24 megapixels.
 """
 
 _FLAGS = {
@@ -39,7 +51,29 @@ _FLAGS = {
 }
 
 
-def read_bytes(path: Path) -> bytes:
+def open_regular(path: str | bytes | Path) -> int:
+    """A descriptor of a regular file, to be closed by the caller.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened.
+    ImageError
+        It is no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would be waited for without
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise ImageError("not a regular file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ImageError("not a regular file")
+    return descriptor
+
+
+def read_bytes(path: str | bytes | Path) -> bytes:
     """The bytes of a regular file.
 
     Raises
@@ -51,12 +85,11 @@ def read_bytes(path: Path) -> bytes:
         The machine has run out of memory or open files.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError("not a regular file")
-        if status.st_size > MOST_BYTES:
-            raise ImageError(f"{status.st_size} bytes: more than {MOST_BYTES} are refused")
-        data = path.read_bytes()
+        with open(open_regular(path), "rb", buffering=0) as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            if n_bytes > MOST_BYTES:
+                raise ImageError(f"{n_bytes} bytes: more than {MOST_BYTES} are refused")
+            data = file.read()
     except ImageError:
         raise
     except (OSError, ValueError, MemoryError) as error:  # ValueError: a NUL in the path

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastvbow.errors import EXHAUSTED, NoImagesError, UsageError
-from fastvbow.images.containers import image_column, open_parquet, open_regular
+from fastvbow.images.containers import image_column, open_parquet
+from fastvbow.images.decode import open_regular
 from fastvbow.images.listing import Listing
 from fastvbow.images.lists import PATH_COLUMNS, paths_table
 from fastvbow.images.table import ImageTable, Places

@@ -216,7 +216,7 @@ class ImageTable:
         """
         places = self.places
         if places is None or places.which[index] < 0:
-            return read_bytes(self.path(index))
+            return read_bytes(os.path.join(self.root, self.raw_paths[index]))
         container = places.which[index]
         path = os.path.join(self.root, places.containers[container])
         if places.rows[index] >= 0:

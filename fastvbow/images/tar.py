@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fastvbow.errors import EXHAUSTED, NoImagesError, UsageError
-from fastvbow.images.containers import open_regular
+from fastvbow.images.decode import open_regular
 from fastvbow.images.listing import Listing, is_image_name
 from fastvbow.images.table import ImageTable, Places, readable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from fastvbow.config import FEATURES, ExtractConfig
 from fastvbow.errors import ImageError, UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
-from fastvbow.features.base import Extractor
+from fastvbow.features.base import Extractor, LocalFeatures
 from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
-from fastvbow.images.decode import decode, read_bytes, silence_decoders
+from fastvbow.images.decode import read_bytes, silence_decoders
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable, image_id_of, readable
+from fastvbow.pipeline.describing import describe, extracted, make_extractors
 from fastvbow.pipeline.extraction import check_device, check_writable_name
-from fastvbow.pipeline.shard_work import make_extractors
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.stream import TokenStream
@@ -61,6 +61,7 @@ class Project:
         self,
         folder: ProjectFolder,
         extractors: Sequence[Extractor],
+        least_side: int | None,
         vocabulary: Vocabulary,
         encoding: dict[str, Any],
         model: GibbsLDA,
@@ -68,7 +69,7 @@ class Project:
         self.folder = folder
         self.vocabulary = vocabulary
         self.model = model
-        self._extractors = extractors
+        self._extractors, self._least_side = extractors, least_side
         self._encoding = encoding
 
     @classmethod
@@ -102,6 +103,7 @@ class Project:
         return cls(
             folder,
             make_extractors(config, device),
+            next(iter(asked.values())).get("decoded side"),  # not there: made when all was decoded whole
             Vocabulary.load(folder.vocabulary),
             dict(folder.require("encode").parameters),
             GibbsLDA.load(folder.topics / "model"),
@@ -146,20 +148,17 @@ class Project:
         image_id, name = _identify(image)
         try:
             if isinstance(image, np.ndarray):
-                pixels = _checked(image)
-            elif isinstance(image, _Entry):
-                pixels = decode(image.table.read(image.index))
+                found = extracted(_checked(image), self._extractors)
             else:
-                pixels = decode(image if isinstance(image, bytes) else read_bytes(Path(image)))
-            return _Row(image_id, name, self._theta(pixels), None)
+                stored = image.table.read(image.index) if isinstance(image, _Entry) else image
+                data = stored if isinstance(stored, bytes) else read_bytes(stored)
+                found = describe(data, self._extractors, self._least_side).features
+            return _Row(image_id, name, self._theta(found), None)
         except ImageError as error:
             return _Row(image_id, name, None, error.reason)
 
-    def _theta(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The mixture of one photograph, (n_topics,)."""
-        found = {}
-        for extractor in self._extractors:
-            found.update(extractor.extract(pixels))
+    def _theta(self, found: Mapping[str, LocalFeatures]) -> NDArray[np.float64]:
+        """The mixture of a photograph with these features, (n_topics,)."""
         features = {
             name: (found[name].descriptors, np.array([0, len(found[name].descriptors)]))
             for name in self.vocabulary.codebooks

@@ -83,7 +83,8 @@ def estimate(
     with one_thread_each(), make_executor(workers) as executor:
 
         def look(indices: list[int]) -> list[Any]:
-            return list(run_tasks(executor, lambda i: worker.describe(table, i)[1], indices, ahead=2 * workers))
+            tasks = ((i, table.identity(i)) for i in indices)
+            return list(run_tasks(executor, lambda task: worker.describe(table, *task)[1], tasks, ahead=2 * workers))
 
         look(warm)
         start = time.perf_counter()

@@ -26,7 +26,8 @@ from fastvbow.features.store import FeatureShard
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable
 from fastvbow.memory import physical_memory
-from fastvbow.pipeline.shard_work import Done, ShardTask, Worker, parameters_of, start_process, work_in_process
+from fastvbow.pipeline.describing import parameters_of
+from fastvbow.pipeline.shard_work import Done, ShardTask, Worker, start_process, work_in_process
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_file
 

@@ -18,38 +18,17 @@ from fastvbow.config import ExtractConfig
 from fastvbow.errors import ImageError
 from fastvbow.executors import one_thread_each
 from fastvbow.features.base import Extractor
-from fastvbow.features.cnn import CnnExtractor, cnn_parameters
 from fastvbow.features.earlier import EarlierFeatures
-from fastvbow.features.models import find_model
-from fastvbow.features.sift import SiftExtractor
 from fastvbow.features.store import ImageRecord
 from fastvbow.features.writer import shard_writer
-from fastvbow.images.decode import MOST_PIXELS, decode, silence_decoders
+from fastvbow.images.decode import MOST_PIXELS, silence_decoders
 from fastvbow.images.header import image_size
 from fastvbow.images.table import ImageTable
 from fastvbow.memory import Allowance
+from fastvbow.pipeline.describing import decoded_side, describe, make_extractors, parameters_of
 from fastvbow.project import STAGES, fingerprint_of
 
-__all__ = ["Done", "ShardTask", "Worker", "make_extractors", "parameters_of", "start_process", "work_in_process"]
-
-
-def make_extractors(config: ExtractConfig, device: str) -> list[Extractor]:
-    """The extractors that a configuration asks for, SIFT first."""
-    makers: dict[str, Callable[[], Extractor]] = {
-        "sift": lambda: SiftExtractor(config.keypoints, config.side),
-        "cnn": lambda: CnnExtractor(find_model(config.model), device),
-    }
-    return [makers[name]() for name in makers if name in config.features]
-
-
-def parameters_of(config: ExtractConfig) -> dict[str, Any]:
-    """What the features depend on, known without opening a model."""
-    known = {}
-    if "sift" in config.features:
-        known["sift"] = dict(SiftExtractor(config.keypoints, config.side).parameters)
-    if "cnn" in config.features:
-        known["cnn"] = dict(cnn_parameters(find_model(config.model)))
-    return known
+__all__ = ["Done", "ShardTask", "Worker", "start_process", "work_in_process"]
 
 
 _UNFINISHED = 4  # shards that may wait for the disk
@@ -103,9 +82,10 @@ class Worker:
         silence_decoders()
         self.extractors = make_extractors(config, device)
         self._modalities = [m for extractor in self.extractors for m in extractor.modalities]
+        self._least_side = decoded_side(config)
         self._made_by = {
-            m.name: fingerprint_of([STAGES["extract"], dict(extractor.parameters)])
-            for extractor in self.extractors
+            m.name: fingerprint_of([STAGES["extract"], known])
+            for extractor, known in zip(self.extractors, parameters_of(config).values(), strict=True)
             for m in extractor.modalities
         }
         self._earlier, self._retry, self._allowance = EarlierFeatures(earlier), retry, Allowance(n_bytes)
@@ -118,10 +98,12 @@ class Worker:
         try:
             with ExitStack() as stack:
                 writer = stack.enter_context(shard_writer(task.folder, task.key, self._modalities, self._made_by))
-                for index in range(len(task.table)):
+                # All at once: between photographs, which empty the caches, each would take twenty times as long.
+                identities = [task.table.identity(index) for index in range(len(task.table))]
+                for index, identity in enumerate(identities):
                     if stop():
                         raise _StopError
-                    n_bytes, record = self.describe(task.table, index)
+                    n_bytes, record = self.describe(task.table, index, identity)
                     writer.append(record)
                     tell(Done(n_bytes, record.reason))
                 self._complete(stack.pop_all())
@@ -145,9 +127,8 @@ class Worker:
         """Wait for the disk, whatever becomes of it; to be called when nobody works any more."""
         self._finisher.shutdown()
 
-    def describe(self, table: ImageTable, index: int) -> tuple[int, ImageRecord]:
-        """The bytes read of one image, and what became of it."""
-        identity = table.identity(index)
+    def describe(self, table: ImageTable, index: int, identity: bytes) -> tuple[int, ImageRecord]:
+        """The bytes read of one image, whose `ImageTable.identity` it is, and what became of it."""
         known = self._earlier.find(identity, self._made_by)
         if known is not None and known.reason is not None:
             if not self._retry:
@@ -168,10 +149,10 @@ class Worker:
             if needed > self._allowance.n_bytes:
                 raise ImageError(f"decoding it takes {needed / 1e6:.0f} MB, more than --max-memory allows")
             with self._allowance.take(needed):
-                image = decode(data)
-                for extractor in todo:
-                    features.update(extractor.extract(image))
-            return n_bytes, ImageRecord(features, None, image.shape[1], image.shape[0], content, identity)
+                found = describe(data, todo, self._least_side)
+            return n_bytes, ImageRecord(
+                {**features, **found.features}, None, found.width, found.height, content, identity
+            )
         except ImageError as error:
             return n_bytes, ImageRecord(None, error.reason, 0, 0, "", identity)
 

@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -234,10 +233,9 @@ def test_bombs_are_refused_before_opencv_sees_them(monkeypatch):
             decode(bomb)
 
 
-def test_a_file_of_a_terabyte_is_not_read(tmp_path, monkeypatch):
+def test_a_file_of_a_terabyte_is_not_read(tmp_path):
     with (tmp_path / "a.jpg").open("wb") as file:
         file.truncate(1 << 40)
-    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("read"))
     with pytest.raises(ImageError, match=r"^1099511627776 bytes: more than 2147483647 are refused$"):
         read_bytes(tmp_path / "a.jpg")
 
@@ -362,10 +360,10 @@ def test_heic_is_named(brand):
 def test_an_exhausted_machine_skips_nothing(monkeypatch, tmp_path, number):
     (tmp_path / "a.jpg").write_bytes(b"x")
 
-    def fails(self):
+    def fails(*_):
         raise OSError(number, "exhausted")
 
-    monkeypatch.setattr(Path, "read_bytes", fails)
+    monkeypatch.setattr(os, "open", fails)
     with pytest.raises(OSError, match="exhausted") as caught:
         read_bytes(tmp_path / "a.jpg")
     assert not isinstance(caught.value, ImageError)

@@ -1,0 +1,101 @@
+"""One photograph's bytes to its local features: decoded once, for all extractors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvbow.config import ExtractConfig
+from fastvbow.features.base import Extractor, LocalFeatures
+from fastvbow.features.cnn import CnnExtractor, cnn_parameters
+from fastvbow.features.models import find_model
+from fastvbow.features.sift import SiftExtractor
+from fastvbow.images.decode import decode_photograph
+
+__all__ = ["LEAST_SIDE", "Description", "decoded_side", "describe", "extracted", "make_extractors", "parameters_of"]
+
+LEAST_SIDE = 320
+"""Pixels that the longer side of a photograph is taken to be shrunk to at least, whichever features are wanted: what is
+decoded, and so a CNN's features, must not depend on the others that are asked for."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a photograph.
+
+    Attributes
+    ----------
+    features : dict of str to LocalFeatures
+        By modality; keypoints in pixels of the full photograph.
+    width, height : int
+        Of the full photograph as it is seen.
+    """
+
+    features: dict[str, LocalFeatures]
+    width: int
+    height: int
+
+
+def decoded_side(config: ExtractConfig) -> int:
+    """The longer side that photographs must not be decoded below, before `fastvbow.images.decode.ROOM`."""
+    return max(LEAST_SIDE, config.side)
+
+
+def make_extractors(config: ExtractConfig, device: str) -> list[Extractor]:
+    """The extractors that a configuration asks for, SIFT first."""
+    makers: dict[str, Callable[[], Extractor]] = {
+        "sift": lambda: SiftExtractor(config.keypoints, config.side),
+        "cnn": lambda: CnnExtractor(find_model(config.model), device),
+    }
+    return [makers[name]() for name in makers if name in config.features]
+
+
+def parameters_of(config: ExtractConfig) -> dict[str, dict[str, Any]]:
+    """What each kind of feature depends on, known without opening a model."""
+    decoding = {"decoded side": decoded_side(config)}
+    known = {}
+    if "sift" in config.features:
+        known["sift"] = {**SiftExtractor(config.keypoints, config.side).parameters, **decoding}
+    if "cnn" in config.features:
+        known["cnn"] = {**cnn_parameters(find_model(config.model)), **decoding}
+    return known
+
+
+def extracted(pixels: NDArray[np.uint8], extractors: Sequence[Extractor]) -> dict[str, LocalFeatures]:
+    """What all `extractors` find in an RGB image, by modality."""
+    return {name: part for extractor in extractors for name, part in extractor.extract(pixels).items()}
+
+
+def describe(data: bytes, extractors: Sequence[Extractor], least_side: int | None) -> Description:
+    """Decode an image file and extract its features.
+
+    Parameters
+    ----------
+    data : bytes
+        A whole image file.
+    extractors : sequence of Extractor
+    least_side : int or None
+        See `decoded_side`; None: decode all.
+
+    Raises
+    ------
+    ImageError
+        See `fastvbow.images.decode.decode`.
+    """
+    photograph = decode_photograph(data, least_side)
+    pixels = photograph.pixels
+    features = extracted(pixels, extractors)
+    x, y = photograph.width / pixels.shape[1], photograph.height / pixels.shape[0]
+    if (x, y) != (1.0, 1.0):
+        features = {name: LocalFeatures(_enlarged(f.keypoints, x, y), f.descriptors) for name, f in features.items()}
+    return Description(features, photograph.width, photograph.height)
+
+
+def _enlarged(keypoints: NDArray[np.float32], x: float, y: float) -> NDArray[np.float32]:
+    """Keypoints of a picture that is `x` times as wide and `y` times as high."""
+    centres = (keypoints[:, :2] + 0.5) * np.array([x, y]) - 0.5
+    return np.column_stack((centres, keypoints[:, 2] * np.sqrt(x * y), keypoints[:, 3])).astype(np.float32)
