@@ -41,7 +41,7 @@ from fastvbow import config, pipeline
 from fastvbow.config import ExtractConfig
 
 NAMES = {("sift",): "SIFT", ("cnn",): "CNN", ("sift", "cnn"): "SIFT and CNN"}
-FEW = 16  # photographs of the call that shows the fixed cost: one shard
+FEW = 32  # photographs of the call that shows the fixed cost: one shard, as many as in those of sun8
 OVERHEAD, BOUND, THREADS, PEERS = 0.05, 0.9, 1.85, 3.0
 HERE = Path(__file__).parent
 
@@ -72,11 +72,14 @@ def extraction(scratch: Path, n: int, features: tuple[str, ...], jobs: int) -> C
     return run
 
 
-def in_one_shard(run: Callable[[], None]) -> Callable[[], None]:
-    """As in a large collection, whose shards have 1024 images."""
+def in_shards(run: Callable[[], None], size: int) -> Callable[[], None]:
+    """As in a collection whose shards have `size` images: 1024 in a large one, 32 in sun8."""
+
+    def ranges(n: int) -> list[tuple[int, int]]:
+        return [(start, min(start + size, n)) for start in range(0, n, size)]
 
     def patched() -> None:
-        with mock.patch("fastvbow.pipeline.extraction.shard_ranges", lambda n: [(0, n)]):
+        with mock.patch("fastvbow.pipeline.extraction.shard_ranges", ranges):
             run()
 
     return patched
@@ -84,7 +87,7 @@ def in_one_shard(run: Callable[[], None]) -> Callable[[], None]:
 
 def one(quick: bool, scratch: Path) -> list[Check]:
     """One core: what extraction adds to the calls that it cannot do without."""
-    n, rounds, runs = (48, 2, {}) if quick else (112, 15, {})
+    n, rounds, runs = (64, 2, {}) if quick else (128, 15, {})
     paths, few = listed(drawn(scratch, n)), listed(drawn(scratch, FEW))
     for features, name in NAMES.items():
         bare, extractors = Bare(features), extractors_of(features)
@@ -93,8 +96,8 @@ def one(quick: bool, scratch: Path) -> list[Check]:
         runs[f"bare few {name}"] = both_clocks(lambda bare=bare: bare(few), False)
         runs[f"describe {name}"] = both_clocks(lambda some=extractors: [describe(p, some) for p in paths], False)
         for size in (n, FEW):
-            runs[f"{size} {name}"] = both_clocks(extraction(scratch, size, features, 1), False)
-        runs[f"one shard {name}"] = both_clocks(in_one_shard(extraction(scratch, n, features, 1)), False)
+            runs[f"{size} {name}"] = both_clocks(in_shards(extraction(scratch, size, features, 1), FEW), False)
+        runs[f"one shard {name}"] = both_clocks(in_shards(extraction(scratch, n, features, 1), n), False)
     read = Bare(())
     runs["read"] = both_clocks(lambda: read(paths), False)
     seconds, walls = alternated(runs, rounds)
@@ -125,7 +128,7 @@ def one(quick: bool, scratch: Path) -> list[Check]:
 
 def two(quick: bool, scratch: Path) -> list[Check]:
     """Two workers beside one, and beside two processes of the bare loop: what the machine has to give."""
-    n, rounds, checks = (64, 2, []) if quick else (416, 5, [])  # an even number of shards
+    n, rounds, checks = (64, 2, []) if quick else (448, 5, [])  # an even number of shards
     paths, context = listed(drawn(scratch, n)), multiprocessing.get_context("spawn")
     for features, name in NAMES.items():
         places = []
@@ -142,7 +145,7 @@ def two(quick: bool, scratch: Path) -> list[Check]:
             return max(place.recv() for place in some), None
 
         runs: dict[str, Run] = {
-            f"{size} {jobs}": both_clocks(extraction(scratch, size, features, jobs), True)
+            f"{size} {jobs}": both_clocks(in_shards(extraction(scratch, size, features, jobs), FEW), True)
             for jobs in (1, 2)
             for size in (n, FEW)
         }

@@ -16,6 +16,7 @@ import typer
 from fastvbow import __version__
 from fastvbow.cli_frame import estimate_lines, finish, stage_done, working
 from fastvbow.cli_options import (
+    Batch,
     Device,
     Executor,
     Features,
@@ -112,6 +113,7 @@ def run(
     retry: Retry = _OPTIONS.retry,
     max_error_rate: MaxErrorRate = _OPTIONS.max_error_rate,
     limit: Limit = _OPTIONS.limit,
+    batch: Batch = _OPTIONS.batch,
     log_json: LogJson = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -127,7 +129,7 @@ def run(
             source,
             output,
             extract_config=ExtractConfig(features=_features(features), keypoints=keypoints, side=side),
-            extract_options=extract_options(executor, max_memory, retry, max_error_rate, limit),
+            extract_options=extract_options(executor, max_memory, retry, max_error_rate, limit, batch),
             vocabulary_config=VocabularyConfig(words=words, seed=seed),
             topics_config=TopicsConfig(topics=topics, sweeps=sweeps, weights=_weights(weights), seed=seed),
             labels=labels,
@@ -187,6 +189,7 @@ def extract(
     retry: Retry = _OPTIONS.retry,
     max_error_rate: MaxErrorRate = _OPTIONS.max_error_rate,
     limit: Limit = _OPTIONS.limit,
+    batch: Batch = _OPTIONS.batch,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure a sample and estimate time, disk and memory; write nothing.")
     ] = False,
@@ -199,7 +202,7 @@ def extract(
         from fastvbow import pipeline
 
         config = ExtractConfig(features=_features(features), keypoints=keypoints, side=side)
-        options = extract_options(executor, max_memory, retry, max_error_rate, limit)
+        options = extract_options(executor, max_memory, retry, max_error_rate, limit, batch)
         how: dict[str, Any] = {"options": options, "jobs": jobs, "device": device}
         if not dry_run:
             card = pipeline.extract(source, output, config, listener=display, **how)

@@ -39,6 +39,7 @@ MaxMemory = Annotated[
 Retry = Annotated[str, typer.Option(help="failed: look at skipped photographs again.")]
 MaxErrorRate = Annotated[float, typer.Option(help="Stop where a larger share of the photographs cannot be read.")]
 Limit = Annotated[int, typer.Option(help="Only the first so many photographs; 0: all.")]
+Batch = Annotated[int, typer.Option(help="Photographs that the CNN takes at a time; 0: 32 on a GPU, else 1.")]
 LogJson = Annotated[Path | None, typer.Option(help="Append every event to a file, a JSON object a line.")]
 
 
@@ -53,7 +54,9 @@ def bytes_of(text: str) -> int:
         raise UsageError(f"--max-memory takes bytes, as 800M or 4G, not {text}") from None
 
 
-def extract_options(executor: str, max_memory: str, retry: str, max_error_rate: float, limit: int) -> ExtractOptions:
+def extract_options(
+    executor: str, max_memory: str, retry: str, max_error_rate: float, limit: int, batch: int
+) -> ExtractOptions:
     """What the options of extraction say."""
     return ExtractOptions(
         executor=executor,
@@ -61,4 +64,5 @@ def extract_options(executor: str, max_memory: str, retry: str, max_error_rate: 
         retry=retry,
         max_error_rate=max_error_rate,
         limit=limit,
+        batch=batch,
     )

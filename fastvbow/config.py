@@ -58,7 +58,7 @@ class ExtractConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ExtractOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How extraction goes about it. Nothing here changes what is found in a photograph.
+    """How extraction goes about it. Nothing here, but for `batch`, changes what is found in a photograph.
 
     Attributes
     ----------
@@ -73,6 +73,9 @@ class ExtractOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Extraction stops where more than this share of the photographs, 100 at least, cannot be read.
     limit : int, default=0
         Only the first so many photographs, in the order of their paths; 0 is all.
+    batch : int, default=0
+        Photographs that the CNN takes at a time, a power of two; 0 is 32 on a GPU, and one on the CPU, where batches
+        are slower. The CNN's features may depend on it in their last bits.
     """
 
     executor: str = "threads"
@@ -80,6 +83,7 @@ class ExtractOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     retry: str = ""
     max_error_rate: float = 1.0
     limit: int = 0
+    batch: int = 0
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
@@ -89,6 +93,8 @@ class ExtractOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if not 0 <= self.max_error_rate <= 1:
             raise UsageError(f"--max-error-rate is from 0 to 1, not {self.max_error_rate:g}")
         _within("--limit", self.limit, 0, _MOST)
+        if self.batch < 0 or self.batch > 4096 or self.batch & (self.batch - 1):
+            raise UsageError(f"--batch is 0 or a power of two up to 4096, not {self.batch}")
         if self.max_memory and self.max_memory < 2**24:
             raise UsageError(f"--max-memory is at least 16M, not {self.max_memory} bytes")
 

@@ -78,6 +78,7 @@ def test_run_shows_every_default(cli):
         "retry": None,
         "max-error-rate": "1.0",
         "limit": "0",
+        "batch": "0",
         "log-json": None,
         "labels": "none",
         "json": None,

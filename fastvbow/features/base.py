@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Extractor", "LocalFeatures", "Modality"]
+__all__ = ["Extractor", "Features", "ImmediateExtractor", "LocalFeatures", "Modality"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,10 @@ class LocalFeatures:
     descriptors: NDArray[Any]
 
 
+Features = dict[str, LocalFeatures]
+"""By modality."""
+
+
 class Extractor(Protocol):
     """An extractor is stateless to its caller: the same pixels give the same bytes, from any thread."""
 
@@ -63,5 +67,33 @@ class Extractor(Protocol):
     def parameters(self) -> Mapping[str, Any]:
         """All that its output depends on, as plain values: part of the stage's fingerprint."""
 
-    def extract(self, image: NDArray[np.uint8]) -> dict[str, LocalFeatures]:
+    @property
+    def ahead(self) -> int:
+        """How many photographs a thread should have begun beside the one whose features it waits for."""
+
+    def extract(self, image: NDArray[np.uint8]) -> Features:
         """Features of an RGB image of shape (height, width, 3), keyed by modality."""
+
+    def begin(self, image: NDArray[np.uint8]) -> Callable[[], Features]:
+        """Begin to extract: what is returned waits for the features. The image is not needed any more."""
+
+    def close(self) -> None:
+        """End its threads, if it has any; nobody must be extracting."""
+
+
+class ImmediateExtractor:
+    """Makes an extractor of one that works in its caller's thread."""
+
+    ahead = 0
+
+    def extract(self, image: NDArray[np.uint8]) -> Features:
+        """See `Extractor.extract`."""
+        raise NotImplementedError
+
+    def begin(self, image: NDArray[np.uint8]) -> Callable[[], Features]:
+        """See `Extractor.begin`: done when it returns."""
+        found = self.extract(image)
+        return lambda: found
+
+    def close(self) -> None:
+        """See `Extractor.close`: there is none."""

@@ -7,7 +7,7 @@ map, each *location* of which is a local feature (not each channel: a channel is
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.errors import MissingExtraError, ProviderUnavailableError, StoreCorruptError, UsageError
-from fastvbow.features.base import LocalFeatures, Modality
+from fastvbow.features.base import Features, LocalFeatures, Modality
+from fastvbow.features.batching import Batcher
 from fastvbow.features.models import ModelCard
 
 __all__ = ["DEVICES", "CnnExtractor", "cnn_parameters", "open_session"]
 
 DEVICES = ("auto", "cpu", "cuda")
+GPU_BATCH = 32
+"""Photographs at a time on a GPU. On the CPU it is one: a batch of 8 took 1.27 times as long an image."""
 
 
 def open_session(model: Path, device: str) -> Any:
@@ -83,6 +86,9 @@ class CnnExtractor:
         Which model, and how it wants its input.
     device : {"auto", "cpu", "cuda"}, default="auto"
         See `open_session`.
+    batch : int, default=0
+        Photographs at a time, a power of two; 0: `GPU_BATCH` on a GPU, one on the CPU. A model whose input has room
+        for one alone takes one. The last bits of the features may depend on it.
 
     Raises
     ------
@@ -90,7 +96,7 @@ class CnnExtractor:
         The model's file is missing, or is not the one that the card names.
     """
 
-    def __init__(self, card: ModelCard, device: str = "auto") -> None:
+    def __init__(self, card: ModelCard, device: str = "auto", batch: int = 0) -> None:
         self.card = card
         try:
             digest = hashlib.sha256(card.path.read_bytes()).hexdigest()
@@ -101,6 +107,16 @@ class CnnExtractor:
                 f"{card.path} has the SHA-256 {digest}, its card says {card.sha256}: install the model again"
             )
         self._session = open_session(card.path, device)
+        self._batcher = self._make_batcher(batch)
+
+    def _make_batcher(self, batch: int) -> Batcher | None:
+        on_gpu = self.provider != "CPUExecutionProvider"
+        most = batch or (GPU_BATCH if on_gpu else 1)
+        if most == 1 or isinstance(self._session.get_inputs()[0].shape[0], int):
+            return None
+        for size in (1 << i for i in range(most.bit_length())) if on_gpu else ():
+            self._run(np.zeros((size, 3, self.card.side, self.card.side), np.float32))  # a GPU prepares for each shape
+        return Batcher(self._run, most)
 
     @property
     def provider(self) -> str:
@@ -120,13 +136,41 @@ class CnnExtractor:
         """See `Extractor.parameters`."""
         return cnn_parameters(self.card)
 
-    def extract(self, image: NDArray[np.uint8]) -> dict[str, LocalFeatures]:
+    @property
+    def ahead(self) -> int:
+        """See `Extractor.ahead`: as many as fill a batch, where there are batches."""
+        return self._batcher.most if self._batcher else 0
+
+    def extract(self, image: NDArray[np.uint8]) -> Features:
         """See `Extractor.extract`. The keypoint of a location is the centre and the mean side of its cell."""
-        conv, pooled = self._session.run(
-            [self.card.conv.tensor, self.card.pooled.tensor], {self.card.input: self._prepare(image)}
-        )
-        channels, rows, columns = conv.shape[1:]
+        return self.begin(image)()
+
+    def begin(self, image: NDArray[np.uint8]) -> Callable[[], Features]:
+        """See `Extractor.begin`: one photograph at a time is done when it returns, a batch is not."""
         height, width = image.shape[:2]
+        prepared = self._prepare(image)
+        if self._batcher is None:
+            found = self._features(self._run(prepared), height, width)
+            return lambda: found
+        future = self._batcher.submit(prepared)
+        return lambda: self._features(future.result(), height, width)
+
+    def close(self) -> None:
+        """See `Extractor.close`."""
+        if self._batcher is not None:
+            self._batcher.close()
+
+    def _run(self, inputs: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
+        """The map and the pooled vectors, (n, channels, rows, columns) and (n, channels)."""
+        found: Sequence[NDArray[np.float32]] = self._session.run(
+            [self.card.conv.tensor, self.card.pooled.tensor], {self.card.input: inputs}
+        )
+        return found
+
+    def _features(self, outputs: Sequence[NDArray[np.float32]], height: int, width: int) -> Features:
+        """What one photograph of that size has given."""
+        conv, pooled = outputs
+        channels, rows, columns = conv.shape[1:]
         keypoints, whole = _places(height, width, rows, columns)
         locations = np.ascontiguousarray(conv[0].reshape(channels, -1).T)
         return {

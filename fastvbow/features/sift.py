@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.features.base import LocalFeatures, Modality
+from fastvbow.features.base import ImmediateExtractor, LocalFeatures, Modality
 
 __all__ = ["SiftExtractor", "root_sift"]
 
@@ -37,7 +37,7 @@ def root_sift(descriptors: NDArray[np.float32]) -> NDArray[np.uint8]:
     return cv2.convertScaleAbs(roots, alpha=512) if len(roots) else np.zeros(roots.shape, np.uint8)
 
 
-class SiftExtractor:
+class SiftExtractor(ImmediateExtractor):
     """At most `keypoints` SIFT features a photograph.
 
     Parameters

@@ -21,7 +21,7 @@ from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
 from fastvbow.images.decode import read_bytes, silence_decoders
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable, image_id_of, readable
-from fastvbow.pipeline.describing import describe, extracted, make_extractors
+from fastvbow.pipeline.describing import begin_description, begin_features, make_extractors
 from fastvbow.pipeline.extraction import check_device, check_writable_name
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.topics.lda import GibbsLDA
@@ -148,11 +148,11 @@ class Project:
         image_id, name = _identify(image)
         try:
             if isinstance(image, np.ndarray):
-                found = extracted(_checked(image), self._extractors)
+                found = begin_features(_checked(image), self._extractors)()
             else:
                 stored = image.table.read(image.index) if isinstance(image, _Entry) else image
                 data = stored if isinstance(stored, bytes) else read_bytes(stored)
-                found = describe(data, self._extractors, self._least_side).features
+                found = begin_description(data, self._extractors, self._least_side)().features
             return _Row(image_id, name, self._theta(found), None)
         except ImageError as error:
             return _Row(image_id, name, None, error.reason)

@@ -10,13 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.config import ExtractConfig
-from fastvbow.features.base import Extractor, LocalFeatures
+from fastvbow.features.base import Extractor, Features, LocalFeatures
 from fastvbow.features.cnn import CnnExtractor, cnn_parameters
 from fastvbow.features.models import find_model
 from fastvbow.features.sift import SiftExtractor
 from fastvbow.images.decode import decode_photograph
 
-__all__ = ["LEAST_SIDE", "Description", "decoded_side", "describe", "extracted", "make_extractors", "parameters_of"]
+__all__ = [
+    "LEAST_SIDE",
+    "Description",
+    "begin_description",
+    "begin_features",
+    "decoded_side",
+    "make_extractors",
+    "parameters_of",
+]
 
 LEAST_SIDE = 320
 """Pixels that the longer side of a photograph is taken to be shrunk to at least, whichever features are wanted: what is
@@ -29,13 +37,13 @@ class Description:
 
     Attributes
     ----------
-    features : dict of str to LocalFeatures
-        By modality; keypoints in pixels of the full photograph.
+    features : Features
+        Keypoints are in pixels of the full photograph.
     width, height : int
         Of the full photograph as it is seen.
     """
 
-    features: dict[str, LocalFeatures]
+    features: Features
     width: int
     height: int
 
@@ -45,11 +53,11 @@ def decoded_side(config: ExtractConfig) -> int:
     return max(LEAST_SIDE, config.side)
 
 
-def make_extractors(config: ExtractConfig, device: str) -> list[Extractor]:
-    """The extractors that a configuration asks for, SIFT first."""
+def make_extractors(config: ExtractConfig, device: str, batch: int = 0) -> list[Extractor]:
+    """The extractors that a configuration asks for, SIFT first; `batch`: see `CnnExtractor`."""
     makers: dict[str, Callable[[], Extractor]] = {
         "sift": lambda: SiftExtractor(config.keypoints, config.side),
-        "cnn": lambda: CnnExtractor(find_model(config.model), device),
+        "cnn": lambda: CnnExtractor(find_model(config.model), device, batch),
     }
     return [makers[name]() for name in makers if name in config.features]
 
@@ -65,13 +73,17 @@ def parameters_of(config: ExtractConfig) -> dict[str, dict[str, Any]]:
     return known
 
 
-def extracted(pixels: NDArray[np.uint8], extractors: Sequence[Extractor]) -> dict[str, LocalFeatures]:
-    """What all `extractors` find in an RGB image, by modality."""
-    return {name: part for extractor in extractors for name, part in extractor.extract(pixels).items()}
+def begin_features(pixels: NDArray[np.uint8], extractors: Sequence[Extractor]) -> Callable[[], Features]:
+    """Begin to extract all features of an RGB image; what is returned waits for them."""
+    # the last first: a network on a GPU works while SIFT does
+    begun = [extractor.begin(pixels) for extractor in reversed(extractors)][::-1]
+    return lambda: {name: part for wait in begun for name, part in wait().items()}
 
 
-def describe(data: bytes, extractors: Sequence[Extractor], least_side: int | None) -> Description:
-    """Decode an image file and extract its features.
+def begin_description(
+    data: bytes, extractors: Sequence[Extractor], least_side: int | None
+) -> Callable[[], Description]:
+    """Decode an image file and begin to extract its features; what is returned waits for them.
 
     Parameters
     ----------
@@ -87,12 +99,19 @@ def describe(data: bytes, extractors: Sequence[Extractor], least_side: int | Non
         See `fastvbow.images.decode.decode`.
     """
     photograph = decode_photograph(data, least_side)
-    pixels = photograph.pixels
-    features = extracted(pixels, extractors)
-    x, y = photograph.width / pixels.shape[1], photograph.height / pixels.shape[0]
-    if (x, y) != (1.0, 1.0):
-        features = {name: LocalFeatures(_enlarged(f.keypoints, x, y), f.descriptors) for name, f in features.items()}
-    return Description(features, photograph.width, photograph.height)
+    width, height = photograph.width, photograph.height
+    x, y = width / photograph.pixels.shape[1], height / photograph.pixels.shape[0]
+    wait = begin_features(photograph.pixels, extractors)
+
+    def description() -> Description:
+        features = wait()
+        if (x, y) != (1.0, 1.0):
+            features = {
+                name: LocalFeatures(_enlarged(f.keypoints, x, y), f.descriptors) for name, f in features.items()
+            }
+        return Description(features, width, height)
+
+    return description
 
 
 def _enlarged(keypoints: NDArray[np.float32], x: float, y: float) -> NDArray[np.float32]:

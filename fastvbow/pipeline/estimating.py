@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,15 +77,15 @@ def estimate(
     config, options = config or ExtractConfig(), options or ExtractOptions()
     table = check_and_scan(source, project, jobs=jobs, device=device, limit=options.limit)
     workers = effective_jobs(jobs)
-    worker = Worker(config, device, [], False, options.max_memory or physical_memory() // 2)
+    worker = Worker(config, device, [], False, options.max_memory or physical_memory() // 2, options.batch)
     sample = np.unique(np.linspace(0, len(table) - 1, SAMPLE + WARM * workers).astype(int)).tolist()
     warm, timed = (sample[: WARM * workers], sample[WARM * workers :]) if len(sample) > SAMPLE // 2 else ([], sample)
     n_bytes, reasons = 0, Counter[str]()
-    with one_thread_each(), make_executor(workers) as executor:
+    with one_thread_each(), closing(worker), make_executor(workers) as executor:
 
         def look(indices: list[int]) -> list[Any]:
             tasks = ((i, table.identity(i)) for i in indices)
-            return list(run_tasks(executor, lambda task: worker.describe(table, *task)[1], tasks, ahead=2 * workers))
+            return list(run_tasks(executor, lambda task: worker.begin(table, *task)[1](), tasks, ahead=2 * workers))
 
         look(warm)
         start = time.perf_counter()

@@ -221,9 +221,9 @@ class _Extraction:
             stale = sorted(self.project.features.glob(f"{STALE}*"))
             how = (self.config, self.device, stale, bool(self.options.retry))
             if self.options.executor == "threads" or self.jobs == 1:
-                self._in_threads(tasks, progress, Worker(*how, budget))
+                self._in_threads(tasks, progress, Worker(*how, budget, self.options.batch))
             else:
-                self._in_processes(tasks, progress, (*how, budget // self.jobs))
+                self._in_processes(tasks, progress, (*how, budget // self.jobs, self.options.batch))
             self._note(f"{progress.taken} photographs taken over from earlier shards", bool(progress.taken))
         counted = self._count()
         for folder in self.project.features.glob(f"{STALE}*"):

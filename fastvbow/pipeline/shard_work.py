@@ -25,7 +25,7 @@ from fastvbow.images.decode import MOST_PIXELS, silence_decoders
 from fastvbow.images.header import image_size
 from fastvbow.images.table import ImageTable
 from fastvbow.memory import Allowance
-from fastvbow.pipeline.describing import decoded_side, describe, make_extractors, parameters_of
+from fastvbow.pipeline.describing import begin_description, decoded_side, make_extractors, parameters_of
 from fastvbow.project import STAGES, fingerprint_of
 
 __all__ = ["Done", "ShardTask", "Worker", "start_process", "work_in_process"]
@@ -76,11 +76,22 @@ class Worker:
         Whether images that were skipped are looked at again.
     n_bytes : int
         What decoded images may take at once.
+    batch : int, default=0
+        See `CnnExtractor`.
     """
 
-    def __init__(self, config: ExtractConfig, device: str, earlier: Sequence[Path], retry: bool, n_bytes: int) -> None:
+    def __init__(
+        self,
+        config: ExtractConfig,
+        device: str,
+        earlier: Sequence[Path],
+        retry: bool,
+        n_bytes: int,
+        batch: int = 0,
+    ) -> None:
         silence_decoders()
-        self.extractors = make_extractors(config, device)
+        self.extractors = make_extractors(config, device, batch)
+        self._ahead = max(extractor.ahead for extractor in self.extractors)
         self._modalities = [m for extractor in self.extractors for m in extractor.modalities]
         self._least_side = decoded_side(config)
         self._made_by = {
@@ -100,12 +111,17 @@ class Worker:
                 writer = stack.enter_context(shard_writer(task.folder, task.key, self._modalities, self._made_by))
                 # All at once: between photographs, which empty the caches, each would take twenty times as long.
                 identities = [task.table.identity(index) for index in range(len(task.table))]
-                for index, identity in enumerate(identities):
+                begun: deque[tuple[int, Callable[[], ImageRecord]]] = deque()
+                for index in range(len(identities) + self._ahead):
                     if stop():
                         raise _StopError
-                    n_bytes, record = self.describe(task.table, index, identity)
-                    writer.append(record)
-                    tell(Done(n_bytes, record.reason))
+                    if index < len(identities):
+                        begun.append(self.begin(task.table, index, identities[index]))
+                    if begun and index >= self._ahead:
+                        n_bytes, wait = begun.popleft()
+                        record = wait()
+                        writer.append(record)
+                        tell(Done(n_bytes, record.reason))
                 self._complete(stack.pop_all())
         except _StopError:
             pass
@@ -126,18 +142,20 @@ class Worker:
     def close(self) -> None:
         """Wait for the disk, whatever becomes of it; to be called when nobody works any more."""
         self._finisher.shutdown()
+        for extractor in self.extractors:
+            extractor.close()
 
-    def describe(self, table: ImageTable, index: int, identity: bytes) -> tuple[int, ImageRecord]:
-        """The bytes read of one image, whose `ImageTable.identity` it is, and what became of it."""
+    def begin(self, table: ImageTable, index: int, identity: bytes) -> tuple[int, Callable[[], ImageRecord]]:
+        """Begin to describe an image, whose `ImageTable.identity` it is: the bytes read, and what waits for the end."""
         known = self._earlier.find(identity, self._made_by)
         if known is not None and known.reason is not None:
             if not self._retry:
-                return 0, known
+                return 0, lambda: known
             known = None
         features = dict(known.features or {}) if known is not None else {}
         todo = self._lacking(features)
         if known is not None and not todo:
-            return 0, known
+            return 0, lambda: known
         n_bytes = 0
         try:
             data = table.read(index)
@@ -149,12 +167,16 @@ class Worker:
             if needed > self._allowance.n_bytes:
                 raise ImageError(f"decoding it takes {needed / 1e6:.0f} MB, more than --max-memory allows")
             with self._allowance.take(needed):
-                found = describe(data, todo, self._least_side)
-            return n_bytes, ImageRecord(
-                {**features, **found.features}, None, found.width, found.height, content, identity
-            )
+                wait = begin_description(data, todo, self._least_side)
         except ImageError as error:
-            return n_bytes, ImageRecord(None, error.reason, 0, 0, "", identity)
+            skipped = ImageRecord(None, error.reason, 0, 0, "", identity)
+            return n_bytes, lambda: skipped
+
+        def record() -> ImageRecord:
+            found = wait()
+            return ImageRecord({**features, **found.features}, None, found.width, found.height, content, identity)
+
+        return n_bytes, record
 
     def _lacking(self, features: Mapping[str, Any]) -> list[Extractor]:
         return [e for e in self.extractors if any(m.name not in features for m in e.modalities)]

@@ -45,7 +45,9 @@ def given(fake_card, monkeypatch):
             calls.append((names, feeds))
             return [np.asarray(conv, np.float32), np.asarray(pooled, np.float32)]
 
-        monkeypatch.setattr(cnn, "open_session", lambda model, device: SimpleNamespace(run=run))
+        monkeypatch.setattr(
+            cnn, "open_session", lambda model, device: SimpleNamespace(run=run, get_providers=lambda: [CPU])
+        )
         return CnnExtractor(fake_card), calls
 
     return make
@@ -171,6 +173,60 @@ def test_the_same_bytes_from_several_threads(extractor):
     for i, found in enumerate(together):
         for name in found:
             assert found[name].descriptors.tobytes() == wanted[i % 3][name].descriptors.tobytes()
+
+
+def test_batches_find_the_same(extractor):
+    images = [busy(100 + 5 * i, 160, seed=i) for i in range(12)]
+    wanted = [extractor.extract(image) for image in images]
+    batched = CnnExtractor(find_model("efficientnet_lite0"), "cpu", batch=4)
+    assert (extractor.ahead, batched.ahead) == (0, 4)
+    begun = [batched.begin(image) for image in images]
+    for wait, known in zip(begun, wanted, strict=True):
+        for name, part in wait().items():
+            np.testing.assert_array_equal(part.keypoints, known[name].keypoints)
+            np.testing.assert_allclose(
+                part.descriptors.astype(float), known[name].descriptors.astype(float), rtol=2e-3, atol=2e-3
+            )
+    batched.close()
+
+
+class FakeGpu:
+    """A session that says that it runs on a GPU."""
+
+    def __init__(self, batch_axis="N"):
+        self.shapes, self.batch_axis = [], batch_axis
+
+    def get_providers(self):
+        return [CUDA, CPU]
+
+    def get_inputs(self):
+        return [SimpleNamespace(shape=[self.batch_axis, 3, 8, 8])]
+
+    def run(self, names, feeds):
+        (image,) = feeds.values()
+        self.shapes.append(image.shape)
+        n = len(image)
+        return [np.ones((n, 4, 2, 2), np.float32), np.ones((n, 5), np.float32) * image[:, 0, :1, 0]]
+
+
+def test_a_gpu_is_prepared_for_the_batches_that_come(fake_card, monkeypatch):
+    session = FakeGpu()
+    monkeypatch.setattr(cnn, "open_session", lambda model, device: session)
+    extractor = CnnExtractor(fake_card)
+    assert extractor.ahead == cnn.GPU_BATCH == 32
+    assert [shape[0] for shape in session.shapes] == [1, 2, 4, 8, 16, 32]
+    waits = [extractor.begin(np.full((8, 8, 3), 127 + i, np.uint8)) for i in range(40)]
+    assert [wait()["pooled"].descriptors[0, 0] * 128 for wait in waits] == list(range(40))
+    assert {shape[0] for shape in session.shapes} <= {1, 2, 4, 8, 16, 32}
+    extractor.close()
+
+
+def test_a_model_with_room_for_one_photograph_takes_one(fake_card, monkeypatch):
+    session = FakeGpu(batch_axis=1)
+    monkeypatch.setattr(cnn, "open_session", lambda model, device: session)
+    extractor = CnnExtractor(fake_card, batch=8)
+    assert extractor.ahead == 0
+    assert len(extractor.extract(np.zeros((8, 8, 3), np.uint8))["pooled"].descriptors) == 1
 
 
 def test_auto_runs_where_there_is_only_a_cpu(monkeypatch, tmp_path):

@@ -7,15 +7,15 @@ from odd_files import busy, encoded, with_exif
 
 from fastvbow import Project, pipeline
 from fastvbow.config import ExtractConfig, TopicsConfig, VocabularyConfig
-from fastvbow.features.base import LocalFeatures, Modality
+from fastvbow.features.base import ImmediateExtractor, LocalFeatures, Modality
 from fastvbow.features.sift import SiftExtractor
 from fastvbow.images.decode import decode
-from fastvbow.pipeline.describing import decoded_side, describe, make_extractors, parameters_of
+from fastvbow.pipeline.describing import begin_description, decoded_side, make_extractors, parameters_of
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.project import ProjectFolder
 
 
-class Corners:
+class Corners(ImmediateExtractor):
     """Finds the first and the last pixel's centre, and notes what it was shown."""
 
     modalities = (Modality("corners", 1, "uint8"),)
@@ -42,7 +42,7 @@ def photograph(height: int, width: int) -> bytes:
 )
 def test_places_are_those_of_the_full_photograph(size, orientation, seen, shown):
     corners = Corners()
-    found = describe(with_exif(photograph(*size), orientation), [corners], 320)
+    found = begin_description(with_exif(photograph(*size), orientation), [corners], 320)()
     assert corners.shape[:2] == shown
     assert (found.height, found.width) == seen
     y, x = seen[0] / shown[0], seen[1] / shown[1]
@@ -55,7 +55,7 @@ def test_places_are_those_of_the_full_photograph(size, orientation, seen, shown)
 
 def test_without_a_side_all_is_decoded():
     corners = Corners()
-    describe(photograph(1600, 2600), [corners], None)
+    begin_description(photograph(1600, 2600), [corners], None)()
     assert corners.shape == (1600, 2600, 3)
 
 
@@ -63,7 +63,7 @@ def test_keypoints_of_the_reduced_decode_are_those_of_the_full_one():
     data = encoded(".jpg", cv2.resize(busy(400, 640), (2600, 1625), interpolation=cv2.INTER_CUBIC))
     extractor = SiftExtractor()
     whole = extractor.extract(decode(data))["sift"]
-    reduced = describe(data, [extractor], 320).features["sift"]
+    reduced = begin_description(data, [extractor], 320)().features["sift"]
     distance = np.linalg.norm(whole.keypoints[:, None, :2] - reduced.keypoints[None, :, :2], axis=2)
     nearest = distance.argmin(axis=1)
     close = distance.min(axis=1) < 2600 / 320 / 2  # half a pixel of the picture that SIFT sees

@@ -43,13 +43,13 @@ def looked(monkeypatch):
     """The extractors that look at a photograph, in order."""
     seen = []
     for name, kind in (("sift", SiftExtractor), ("cnn", CnnExtractor)):
-        extract = kind.extract
+        begin = kind.begin
 
-        def noted(self, image, name=name, extract=extract):
+        def noted(self, image, name=name, begin=begin):
             seen.append(name)
-            return extract(self, image)
+            return begin(self, image)
 
-        monkeypatch.setattr(kind, "extract", noted)
+        monkeypatch.setattr(kind, "begin", noted)
     return seen
 
 
@@ -219,6 +219,26 @@ def test_processes_find_the_same(small_folder, small_project, tmp_path):
     assert steps[-1].n_bytes == sum(path.stat().st_size for path in small_folder.rglob("*.jpg"))
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_batches_of_the_cnn_lose_nothing(jobs, photographs, tmp_path):
+    """More than a shard holds are begun before the first is written, unreadable ones among them."""
+    for i in range(40):
+        (photographs / f"{i:02d}-bad.jpg").write_bytes(b"no image")
+    options = ExtractOptions(batch=16)
+    pipeline.extract(photographs, tmp_path / "batched", BOTH, options=options, jobs=jobs)
+    pipeline.extract(photographs, tmp_path / "single", BOTH, jobs=jobs)
+    pairs = [open_shards(ProjectFolder.open(tmp_path / name)) for name in ("batched", "single")]
+    assert len(pairs[0]) == len(pairs[1]) > 2
+    for batched, single in zip(*pairs, strict=True):
+        assert batched.images.equals(single.images)
+        for name in ("sift", "conv", "pooled"):
+            np.testing.assert_array_equal(batched.offsets(name), single.offsets(name))
+            np.testing.assert_array_equal(batched.keypoints(name), single.keypoints(name))
+            np.testing.assert_allclose(
+                np.asarray(batched.descriptors(name), float), np.asarray(single.descriptors(name), float), atol=4e-3
+            )
+
+
 def test_a_worker_process_that_is_killed_is_named(small_folder, small_project, tmp_path, shell):
     project = tmp_path / "project"
     command = shell("extract", small_folder, "-o", project, "--executor", "processes", "--jobs", "2")
@@ -241,7 +261,7 @@ def test_a_worker_process_that_is_killed_is_named(small_folder, small_project, t
 
 KILL_IN_MIGRATION = f"""{KILL}
 import fastvbow.pipeline.shard_work as shard_work
-shard_work.Worker.describe = killing(shard_work.Worker.describe)
+shard_work.Worker.begin = killing(shard_work.Worker.begin)
 """
 
 
@@ -328,6 +348,8 @@ def test_a_photograph_that_needs_too_much_memory(sift_folder, tmp_path):
         ({"max_error_rate": 1.5}, "--max-error-rate is from 0 to 1"),
         ({"limit": -1}, "--limit"),
         ({"max_memory": 1000}, "--max-memory is at least 16M"),
+        ({"batch": 3}, "--batch is 0 or a power of two up to 4096, not 3"),
+        ({"batch": 8192}, "--batch"),
     ],
 )
 def test_options_that_cannot_be(options, message):
