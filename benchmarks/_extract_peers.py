@@ -29,9 +29,9 @@ import numpy as np
 
 from fastvbow.features.models import find_model
 
-__all__ = ["MALLOC", "Bare", "bare_worker", "describe", "extractors_of", "listed", "root_sift"]
+__all__ = ["MALLOC", "SIDE", "Bare", "bare_worker", "describe", "extractors_of", "listed", "root_sift"]
 
-SIDE, KEYPOINTS, SHARD = 320, 300, 32
+SIDE, KEYPOINTS, SHARD = 256, 300, 32
 ARENA_MAX, MMAP_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD = -8, -4, -3, -1  # glibc's malloc.h
 MALLOC = {
     "default": {},
@@ -53,7 +53,7 @@ def listed(folder: Path) -> list[Path]:
 class Bare:
     """A loop of the library calls alone, one thread; it keeps nothing and writes nothing.
 
-    Read, cv2.imdecode; for SIFT cvtColor to grey, INTER_AREA to 320, detectAndCompute, RootSIFT in NumPy; for the CNN
+    Read, cv2.imdecode; for SIFT cvtColor to grey, INTER_AREA to 256, detectAndCompute, RootSIFT in NumPy; for the CNN
     resize, blobFromImage, session.run with one thread inside.
     """
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from _extract_peers import describe, extractors_of, listed, root_sift
+from _extract_peers import SIDE, describe, extractors_of, listed, root_sift
 from _harness import Check, Run, alternated, one_core, time_text
 from descriptors import data_folder
 
@@ -205,7 +205,7 @@ def to_grey(data: np.ndarray) -> np.ndarray:
 
 
 def to_side(pixels: np.ndarray) -> np.ndarray:
-    scale = 320 / max(pixels.shape[:2])
+    scale = SIDE / max(pixels.shape[:2])
     return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
@@ -240,21 +240,20 @@ def savings(quick: bool, scratch: Path) -> list[Check]:
     def at(flag: int) -> Callable[[np.ndarray], np.ndarray]:
         return lambda data: cv2.imdecode(data, flag)
 
-    eighth = at(cv2.IMREAD_REDUCED_COLOR_8)
+    quarter = at(cv2.IMREAD_REDUCED_COLOR_4)
     pairs: list[tuple[str, Callable[[Any], Any], Callable[[Any], Any], Any]] = [
         ("read: read_bytes / open without a buffer", read_bytes, opened, paths),
+        ("decode: BGR, then cvtColor / IMREAD_COLOR_RGB (in use)", to_rgb, at(cv2.IMREAD_COLOR_RGB), buffers),
         ("decode to grey, SIFT alone: by way of colour / at once", to_grey, at(cv2.IMREAD_GRAYSCALE), buffers),
         ("keypoints: one by one / by columns (in use)", one_by_one, by_columns, points),
         ("RootSIFT: all by NumPy / rounded by OpenCV (in use)", root_sift, sift.root_sift, descriptors),
         (
-            "24 megapixels to 320: decoded whole / at an eighth",
+            "24 megapixels to 256: decoded whole / at a quarter (in use)",
             lambda b: to_side(at(cv2.IMREAD_COLOR)(b)),
-            lambda b: to_side(eighth(b)),
+            lambda b: to_side(quarter(b)),
             large,
         ),
     ]
-    if hasattr(cv2, "IMREAD_COLOR_RGB"):  # OpenCV 4.11
-        pairs.insert(1, ("decode: BGR, then cvtColor / IMREAD_COLOR_RGB", to_rgb, at(cv2.IMREAD_COLOR_RGB), buffers))
     checks = []
     for what, *ways, inputs in pairs:
         runs = {

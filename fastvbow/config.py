@@ -36,7 +36,7 @@ class ExtractConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     features : tuple of {"sift", "cnn"}, default=("sift", "cnn")
     keypoints : int, default=300
         At most so many SIFT keypoints a photograph.
-    side : int, default=320
+    side : int, default=256
         Longest side, in pixels, at which SIFT looks.
     model : str, default="efficientnet_lite0"
         The CNN, by the name of its card.
@@ -44,7 +44,7 @@ class ExtractConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     features: tuple[str, ...] = FEATURES
     keypoints: int = 300
-    side: int = 320
+    side: int = 256
     model: str = "efficientnet_lite0"
 
     def __post_init__(self) -> None:

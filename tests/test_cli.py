@@ -65,7 +65,7 @@ def test_run_shows_every_default(cli):
         "output": None,
         "words": "300",
         "keypoints": "300",
-        "side": "320",
+        "side": "256",
         "topics": "20",
         "sweeps": "200",
         "weights": "sift=1,conv=1,pooled=1",

@@ -44,11 +44,11 @@ class SiftExtractor(ImmediateExtractor):
     ----------
     keypoints : int, default=300
         The strongest by detector response are kept; ties are broken by position, so the choice is always the same.
-    side : int, default=320
+    side : int, default=256
         A photograph whose longer side is greater is shrunk to it first (pixels). None is enlarged.
     """
 
-    def __init__(self, keypoints: int = 300, side: int = 320) -> None:
+    def __init__(self, keypoints: int = 300, side: int = 256) -> None:
         self.keypoints = keypoints
         self.side = side
         self._local = threading.local()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 __all__ = ["jpeg_fault", "jpeg_markers"]
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # amid compressed pixels: 00 stuffs, D0 to D7 restart
+_TRUNCATED = "truncated JPEG (its end marker is missing)"
 
 
 def jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
@@ -49,8 +50,8 @@ def jpeg_fault(data: bytes) -> str | None:
     str or None
     """
     scan = next((at for marker, at in jpeg_markers(data) if marker in (0xD9, 0xDA)), -1)
-    if scan < 0 or data.find(b"\xff\xd9", scan) < 0:
-        return "truncated JPEG (its end marker is missing)"
+    if scan < 0:
+        return _TRUNCATED
     at = scan
     while match := _MARKER.search(data, at):
         at = match.start()
@@ -60,4 +61,4 @@ def jpeg_fault(data: bytes) -> str | None:
         if marker < 0xC0:
             break
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return "damaged JPEG (a stray marker amid its pixels)"
+    return _TRUNCATED if data.find(b"\xff\xd9", scan) < 0 else "damaged JPEG (a stray marker amid its pixels)"

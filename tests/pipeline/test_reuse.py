@@ -54,7 +54,7 @@ def test_second_run_reuses_everything(small_folder, small_copy, cli):
     ("change", "first", "said"),
     [
         ({"keypoints": 50}, "extract", "sift keypoints: 300 -> 50"),
-        ({"side": 100}, "extract", "sift side: 320 -> 100"),
+        ({"side": 100}, "extract", "sift side: 256 -> 100"),
         ({"words": 20}, "vocabulary", "words: 60 -> 20"),
         ({"seed": 1}, "vocabulary", "seed: 0 -> 1"),
         ({"topics": 3}, "topics", "topics: 4 -> 3"),
