@@ -53,9 +53,9 @@ class Allowance:
 def keep_freed_memory() -> None:
     """Let glibc keep what is freed, up to 62 MB a thread, for the next photograph.
 
-    Else it returns the picture's pyramids to the kernel and takes them again as pages that fault: 200 an image in a
-    thread, 2,400 in the main one, each some microseconds. Its thresholds follow the largest block, up to 32 MB, that was
-    ever mapped and freed (mallopt(3), M_MMAP_THRESHOLD); elsewhere this does nothing.
+    Else it returns a picture's pyramids to the kernel and takes them again as pages that fault: 200 an image in a
+    thread, 2,400 in the main one, each some microseconds. Its thresholds follow the largest block, up to 32 MB, that
+    was ever mapped and freed (mallopt(3), M_MMAP_THRESHOLD); elsewhere this does nothing.
     """
     np.empty(31 << 20, np.uint8)
 
