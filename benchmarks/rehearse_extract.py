@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -60,16 +61,17 @@ def make_photographs(folder: Path, n_images: int, pixels: int) -> None:
 
 @dataclass
 class Measured:
-    """A process: its seconds, its code, and its resident memory (MB) twice a second."""
+    """A process: its seconds by the clock and of CPUs, its code, and its resident memory (MB) twice a second."""
 
     seconds: float
+    cpu: float
     code: int
     memory: list[float] = field(default_factory=list)
 
 
 def run(words: list[str], kill_after: float = float("inf")) -> Measured:
     """Run a command in a process of its own, and kill it after some seconds."""
-    start, memory = time.perf_counter(), []
+    start, before, memory = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN), []
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
             if time.perf_counter() - start > kill_after:
@@ -85,7 +87,9 @@ def run(words: list[str], kill_after: float = float("inf")) -> Measured:
         _, err = process.communicate()
     if process.returncode not in (0, -signal.SIGKILL):
         raise SystemExit(err)
-    return Measured(time.perf_counter() - start, process.returncode, memory)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Measured(time.perf_counter() - start, cpu, process.returncode, memory)
 
 
 def digest(project: Path) -> str:
@@ -116,13 +120,17 @@ def main() -> None:
         n = args.images // share
         done = run([*COMMAND, str(photographs), "-o", str(project), *options, "--limit", str(n)])
         half = len(done.memory) // 2
-        rows.append((n, done.seconds, n / done.seconds, np.median(done.memory[2:half]), np.median(done.memory[half:])))
-    print("| images | seconds | images/s | MB in the first half | MB in the second half |\n|---|---|---|---|---|")
-    for n, seconds, speed, first, second in rows:
-        print(f"| {n:,} | {seconds:.1f} | {speed:.1f} | {first:.0f} | {second:.0f} |")
+        memory = [np.median(part) for part in (done.memory[2:half], done.memory[half:])]
+        rows.append((n, done.seconds, done.cpu, n / done.seconds, *memory))
+        print(f"{n} images: {done.seconds:.1f} s", flush=True)
+    print("| images | seconds | CPU seconds | images/s | MB in the first half | MB in the second half |")
+    print("|---|---|---|---|---|---|")
+    for n, seconds, cpu, speed, first, second in rows:
+        print(f"| {n:,} | {seconds:.1f} | {cpu:.1f} | {speed:.1f} | {first:.0f} | {second:.0f} |")
     # the fixed start of a process is not of the photographs: the slopes of the halves are what has to be alike
-    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(rows)]
-    print(f"\nms an image, from each size to the next: {', '.join(f'{1000 * slope:.3f}' for slope in slopes)}")
+    for column, name in ((1, "ms"), (2, "CPU ms")):
+        slopes = [(b[column] - a[column]) / (b[0] - a[0]) for a, b in pairwise(rows)]
+        print(f"\n{name} an image, from each size to the next: {', '.join(f'{1000 * slope:.3f}' for slope in slopes)}")
     size = sum(path.stat().st_size for path in project.rglob("*") if path.is_file())
     print(f"bytes on disk an image: {size / args.images:.0f}")
 

@@ -105,7 +105,7 @@ class VocabularyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     Attributes
     ----------
     words : int, default=300
-        Visual words in all, split over the modalities (see `fastvbow.words.vocabulary.share_words`).
+        Visual words in all, split over the modalities (see `fastvbow.words.shares.share_words`).
     sample : int, default=200_000
         At most so many descriptors of a modality train its words; they are drawn evenly over the corpus.
     seed : int, default=0

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastvbow.errors import UsageError
 from fastvbow.events import Listener, log_events
 from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
 from fastvbow.images.labels import read_labels
-from fastvbow.images.table import ImageTable, readable
+from fastvbow.images.table import ImageTable
+from fastvbow.pipeline.beforehand import content_of
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.pipeline.topic_modelling import load_theta
 from fastvbow.project import ProjectFolder, StageCard, replace_file
 
-__all__ = ["check_labels", "groups", "load_grouping"]
+__all__ = ["groups", "load_grouping"]
 
 
 def groups(project: Path, *, labels: str = "none", listener: Listener = log_events) -> StageCard:
@@ -40,7 +38,7 @@ def groups(project: Path, *, labels: str = "none", listener: Listener = log_even
     return run_stage(
         folder,
         "groups",
-        parameters={"labels": labels if labels in {"parent", "none"} else _content(Path(labels))},
+        parameters={"labels": labels if labels in {"parent", "none"} else content_of(Path(labels))},
         after="topics",
         outputs=[folder.groups, folder.skipped],
         listener=listener,
@@ -62,13 +60,6 @@ def _group(project: ProjectFolder, labels: str) -> dict[str, Any]:
     }
 
 
-def check_labels(table: ImageTable, labels: str) -> None:
-    """Raise a UsageError where a CSV file of labels does not fit the images: before the long work, not after."""
-    if labels not in {"parent", "none"}:
-        _content(Path(labels))
-        read_labels(labels, table.names, table.image_ids)
-
-
 def load_grouping(project: ProjectFolder, labels: str) -> Grouping:
     """The groups of a project whose topics are finished, with labels as asked for."""
     table = ImageTable.load(project.images, project.image_root)
@@ -84,13 +75,3 @@ def load_grouping(project: ProjectFolder, labels: str) -> Grouping:
         [known[i] for i in kept],
         Skipped([table.image_ids[i] for i in lost], [table.names[i] for i in lost], [reasons[i] for i in lost]),
     )
-
-
-def _content(path: Path) -> str:
-    """What stands in for a CSV file in the stage's parameters: its path and its bytes."""
-    try:
-        return f"{readable(os.fsencode(path))} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-    except OSError as error:
-        raise UsageError(
-            f"cannot read labels from {path}: {error.strerror}; --labels takes parent, none or a CSV file"
-        ) from None

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastvbow import __version__
+from fastvbow import __version__, pipeline
 from fastvbow.config import MODALITIES, EncodeConfig, ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
 from fastvbow.events import Listener, log_events
-from fastvbow.pipeline.encoding import encode
+from fastvbow.pipeline.beforehand import check_enough_images, check_labels
 from fastvbow.pipeline.extraction import check_and_scan, extract_table
-from fastvbow.pipeline.grouping import check_labels, groups
-from fastvbow.pipeline.reporting import report
-from fastvbow.pipeline.topic_modelling import check_enough_images, topics
-from fastvbow.pipeline.vocabularies import vocabulary
 from fastvbow.project import ProjectFolder, StageCard
-from fastvbow.words.vocabulary import share_words
+from fastvbow.words.shares import share_words
 
 __all__ = ["RunResult", "run"]
+
+
+LATER = ("vocabulary", "encode", "topics", "groups", "report")
+
+
+def _import_later_stages() -> None:
+    """Import what comes after extraction while it runs: a second and a half of scikit-learn, Numba and SciPy."""
+    with suppress(Exception):  # the stage itself imports it again, and whoever called hears of it
+        for stage in LATER:
+            getattr(pipeline, stage)
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ def run(
     check_labels(table, labels)
     check_enough_images(len(table), topics_config.topics)  # before the long work
     folder = ProjectFolder.create(project, source, __version__)
+    threading.Thread(target=_import_later_stages, daemon=True).start()
     seconds: dict[str, float] = {}
 
     def timed(stage: str, card: StageCard) -> StageCard:
@@ -111,11 +120,11 @@ def run(
         )
         timed("extract", extracted)
         check_enough_images(extracted.outputs["images"] - extracted.outputs["skipped"], topics_config.topics)
-        worded = timed("vocabulary", vocabulary(project, vocabulary_config, jobs=jobs, listener=listener))
-        timed("encode", encode(project, encode_config, jobs=jobs, listener=listener))
-        modelled = timed("topics", topics(project, topics_config, jobs=jobs, listener=listener))
-        grouped = timed("groups", groups(project, labels=labels, listener=listener))
-        reported = timed("report", report(project, jobs=jobs, listener=listener))
+        worded = timed("vocabulary", pipeline.vocabulary(project, vocabulary_config, jobs=jobs, listener=listener))
+        timed("encode", pipeline.encode(project, encode_config, jobs=jobs, listener=listener))
+        modelled = timed("topics", pipeline.topics(project, topics_config, jobs=jobs, listener=listener))
+        grouped = timed("groups", pipeline.groups(project, labels=labels, listener=listener))
+        reported = timed("report", pipeline.report(project, jobs=jobs, listener=listener))
     seconds["total"] = round(time.perf_counter() - started, 3)
     return RunResult(
         images=extracted.outputs["images"],

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.config import TopicsConfig
-from fastvbow.errors import StoreCorruptError, UsageError
+from fastvbow.errors import StoreCorruptError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, one_thread_each
 from fastvbow.features.store import FeatureShard
+from fastvbow.pipeline.beforehand import check_enough_images
 from fastvbow.pipeline.encoding import TokenShard, open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.stage import no_numerical_warnings, run_stage
@@ -24,7 +25,7 @@ from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.stream import TokenStream
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["check_enough_images", "load_theta", "topics"]
+__all__ = ["load_theta", "topics"]
 
 
 def topics(
@@ -69,12 +70,6 @@ def topics(
             listener=listener,
             body=lambda: _fit(folder, config, vocabulary, workers, listener),
         )
-
-
-def check_enough_images(n_images: int, n_topics: int) -> None:
-    """Raise a UsageError where there are fewer photographs than topics."""
-    if n_images < n_topics:
-        raise UsageError(f"{n_images} photographs cannot form {n_topics} topics: pass --topics {n_images} or fewer")
 
 
 def _fit(

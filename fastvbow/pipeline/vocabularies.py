@@ -18,7 +18,8 @@ from fastvbow.features.store import FeatureShard
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.stage import no_numerical_warnings, run_stage
 from fastvbow.project import ProjectFolder, StageCard, replace_folder
-from fastvbow.words.vocabulary import Vocabulary, share_words, train_codebook
+from fastvbow.words.shares import share_words
+from fastvbow.words.vocabulary import Vocabulary, train_codebook
 
 __all__ = ["vocabulary"]
 

@@ -10,7 +10,7 @@ again after. A reader MUST refuse a greater version and tensors whose checksum d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from sklearn.decomposition import PCA
 
-from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
+from fastvbow.errors import ProjectError, StoreCorruptError
 from fastvbow.words._sweep import nearest_centers
 from fastvbow.words.minibatch import MiniBatchKMeans
 
-__all__ = ["Codebook", "Vocabulary", "share_words", "train_codebook"]
+__all__ = ["Codebook", "Vocabulary", "train_codebook"]
 
 FORMAT = "fastvbow-vocabulary"
 VERSION = 1
@@ -35,22 +35,6 @@ PCA_DIMENSIONS = 64
 PCA_ROWS = 50_000
 """Rows, taken evenly, that the projection is fitted on: 39 for each of 1280 dimensions, a float32 copy of 256 MB."""
 _BLOCK = 8192
-
-
-def share_words(words: int, modalities: Sequence[str]) -> dict[str, int]:
-    """Split a number of words evenly over the modalities; the first take what is left over.
-
-    Raises
-    ------
-    UsageError
-        There are fewer words than modalities.
-    """
-    if words < len(modalities):
-        raise UsageError(
-            f"--words {words} cannot be split over {', '.join(modalities)}: pass at least {len(modalities)}"
-        )
-    share, rest = divmod(words, len(modalities))
-    return {name: share + (i < rest) for i, name in enumerate(modalities)}
 
 
 @dataclass(frozen=True)

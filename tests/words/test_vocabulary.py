@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
 from fastvbow.words import vocabulary as module
-from fastvbow.words.vocabulary import Codebook, Vocabulary, share_words, train_codebook
+from fastvbow.words.shares import share_words
+from fastvbow.words.vocabulary import Codebook, Vocabulary, train_codebook
 
 
 @pytest.fixture(scope="module")
