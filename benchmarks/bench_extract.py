@@ -87,7 +87,7 @@ def in_shards(run: Callable[[], None], size: int) -> Callable[[], None]:
 
 def one(quick: bool, scratch: Path) -> list[Check]:
     """One core: what extraction adds to the calls that it cannot do without."""
-    n, rounds, runs = (64, 2, {}) if quick else (128, 15, {})
+    n, rounds, runs = (64, 2, {}) if quick else (128, 9, {})
     paths, few = listed(drawn(scratch, n)), listed(drawn(scratch, FEW))
     for features, name in NAMES.items():
         bare, extractors = Bare(features), extractors_of(features)
