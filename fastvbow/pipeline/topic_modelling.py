@@ -25,7 +25,19 @@ from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.stream import TokenStream
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["load_theta", "topics"]
+__all__ = ["load_theta", "topics", "walks_for"]
+
+TOKENS_A_WALK = 250_000
+MOST_WALKS = 16
+
+
+def walks_for(n_tokens: int) -> int:
+    """Parts of a corpus that are sampled side by side (`GibbsLDA.n_walks`), so on as many processors at most.
+
+    It follows from the corpus alone: the topics must not depend on the machine. A part of 250,000 tokens, some 500
+    photographs, is more than twice what a walk needs for groups as good as those of a single one.
+    """
+    return min(MOST_WALKS, max(1, n_tokens // TOKENS_A_WALK))
 
 
 def topics(
@@ -88,6 +100,7 @@ def _fit(
         config.topics,
         word_weights=vocabulary.per_word(config.weights),
         max_iter=config.sweeps,
+        n_walks=walks_for(sum(stream.n_tokens for stream in streams)),
         random_state=config.seed,
         n_jobs=jobs,
     )

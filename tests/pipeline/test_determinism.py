@@ -14,6 +14,8 @@ from threadpoolctl import threadpool_info
 from fastvbow import pipeline
 from fastvbow.config import TopicsConfig, VocabularyConfig
 from fastvbow.executors import one_thread_each
+from fastvbow.pipeline import topic_modelling
+from fastvbow.pipeline.topic_modelling import walks_for
 
 
 def test_order_of_creation_and_jobs(small_folder, small_project, tmp_path):
@@ -34,6 +36,22 @@ def test_the_seed_matters(sift_copy):
     assert not np.array_equal(first, np.load(sift_copy / "topics" / "theta.npy"))
     pipeline.vocabulary(sift_copy, VocabularyConfig(words=60, seed=1))
     assert words != (sift_copy / "vocabulary" / "vocabulary.safetensors").read_bytes()
+
+
+def test_topics_of_several_walks_do_not_depend_on_the_threads(sift_copy, monkeypatch):
+    single = np.load(sift_copy / "topics" / "theta.npy")
+    monkeypatch.setattr(topic_modelling, "TOKENS_A_WALK", 500)
+    found = []
+    for jobs in (1, 3):
+        shutil.rmtree(sift_copy / "topics")
+        pipeline.topics(sift_copy, TopicsConfig(topics=4, sweeps=40), jobs=jobs)
+        found.append(np.load(sift_copy / "topics" / "theta.npy"))
+    np.testing.assert_array_equal(*found)
+    assert not np.array_equal(found[0], single), "there were several walks"
+
+
+def test_walks_follow_from_the_tokens():
+    assert [walks_for(n) for n in (0, 499_999, 500_000, 558_400, 10**7, 10**10)] == [1, 1, 2, 2, 16, 16]
 
 
 def test_a_sample_trains_the_words(sift_copy):
