@@ -6,6 +6,8 @@ were skipped. 130: interrupted; the same command goes on where it stopped.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -63,6 +65,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
+    atexit.register(gc.freeze)  # else Python looks for cycles among all that scikit-learn and Numba made: a second
     app()
 
 

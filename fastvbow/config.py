@@ -130,13 +130,13 @@ class EncodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         A photograph's pooled vector is spread over so many tokens.
     pooled_neighbours : int, default=8
         They fall on so many of the nearest words.
-    pooled_temperature : float, default=0.2
+    pooled_temperature : float, default=0.4
         In proportion to softmax(-d^2 / temperature), d the distance between unit vectors.
     """
 
     pooled_tokens: int = 300
     pooled_neighbours: int = 8
-    pooled_temperature: float = 0.2
+    pooled_temperature: float = 0.4
 
     def __post_init__(self) -> None:
         _within("pooled_tokens", self.pooled_tokens, 1, _MOST)
