@@ -12,14 +12,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.errors import MissingExtraError, ProviderUnavailableError, StoreCorruptError, UsageError
+from fastvbow.errors import (
+    FastvbowError,
+    MissingExtraError,
+    ProviderUnavailableError,
+    StoreCorruptError,
+    UsageError,
+)
 from fastvbow.features.base import Features, LocalFeatures, Modality
 from fastvbow.features.batching import Batcher
 from fastvbow.features.models import ModelCard
+from fastvbow.features.tensors import check_outputs, check_session, input_maker, input_shape, map_rows
 
 __all__ = ["DEVICES", "CnnExtractor", "cnn_parameters", "open_session"]
 
@@ -93,7 +99,8 @@ class CnnExtractor:
     Raises
     ------
     StoreCorruptError
-        The model's file is missing, or is not the one that the card names.
+        The model's file is missing, is not the one that the card names, cannot be run, or has not the inputs and
+        outputs that the card says.
     """
 
     def __init__(self, card: ModelCard, device: str = "auto", batch: int = 0) -> None:
@@ -106,8 +113,29 @@ class CnnExtractor:
             raise StoreCorruptError(
                 f"{card.path} has the SHA-256 {digest}, its card says {card.sha256}: install the model again"
             )
-        self._session = open_session(card.path, device)
+        try:
+            self._session = open_session(card.path, device)
+        except FastvbowError:
+            raise
+        except Exception as error:  # ONNX Runtime's own kinds share no better base
+            raise StoreCorruptError(
+                f"ONNX Runtime cannot open the model {card.path}: {error}: try a newer ONNX Runtime, or another model"
+            ) from None
+        self._prepare = input_maker(card)
+        if not check_session(self._session, card):
+            self._try()
         self._batcher = self._make_batcher(batch)
+
+    def _try(self) -> None:
+        """Run a model that leaves shapes open: it may not take this side, or give what the card does not say."""
+        try:
+            conv, pooled = self._run(np.zeros(input_shape(self.card, 1), np.float32))
+        except Exception as error:  # ONNX Runtime's own kinds share no better base
+            raise StoreCorruptError(
+                f"the model {self.card.path} does not run on {self.card.side} x {self.card.side} pixels: {error}: add "
+                "it again with another --side"
+            ) from None
+        check_outputs(self.card, conv.shape, pooled.shape)
 
     def _make_batcher(self, batch: int) -> Batcher | None:
         on_gpu = self.provider != "CPUExecutionProvider"
@@ -115,7 +143,7 @@ class CnnExtractor:
         if most == 1 or isinstance(self._session.get_inputs()[0].shape[0], int):
             return None
         for size in (1 << i for i in range(most.bit_length())) if on_gpu else ():
-            self._run(np.zeros((size, 3, self.card.side, self.card.side), np.float32))  # a GPU prepares for each shape
+            self._run(np.zeros(input_shape(self.card, size), np.float32))  # a GPU prepares for each shape
         return Batcher(self._run, most)
 
     @property
@@ -161,7 +189,7 @@ class CnnExtractor:
             self._batcher.close()
 
     def _run(self, inputs: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
-        """The map and the pooled vectors, (n, channels, rows, columns) and (n, channels)."""
+        """The maps and the pooled vectors, as the card says, of inputs (n, ...)."""
         found: Sequence[NDArray[np.float32]] = self._session.run(
             [self.card.conv.tensor, self.card.pooled.tensor], {self.card.input: inputs}
         )
@@ -170,20 +198,12 @@ class CnnExtractor:
     def _features(self, outputs: Sequence[NDArray[np.float32]], height: int, width: int) -> Features:
         """What one photograph of that size has given."""
         conv, pooled = outputs
-        channels, rows, columns = conv.shape[1:]
+        locations, rows, columns = map_rows(conv[0], self.card.conv.layout, self.card.conv.leading)
         keypoints, whole = _places(height, width, rows, columns)
-        locations = np.ascontiguousarray(conv[0].reshape(channels, -1).T)
         return {
             "conv": LocalFeatures(keypoints, _float16(locations)),
-            "pooled": LocalFeatures(whole, _float16(pooled)),
+            "pooled": LocalFeatures(whole, _float16(pooled.reshape(1, -1))),
         }
-
-    def _prepare(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The model's input (1, 3, side, side): the whole photograph squashed to the square, so that cells keep their
-        places."""
-        side = self.card.side
-        small = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
-        return cv2.dnn.blobFromImage(small, 1.0 / self.card.std, mean=(self.card.mean,) * 3)
 
 
 @lru_cache(maxsize=256)  # photographs of one camera are of few sizes
@@ -201,7 +221,15 @@ def _places(height: int, width: int, rows: int, columns: int) -> tuple[NDArray[n
 
 def cnn_parameters(card: ModelCard) -> dict[str, Any]:
     """What a model's features depend on, known without opening it."""
-    return {"model": card.name, "sha256": card.sha256, "conv": card.conv.tensor, "pooled": card.pooled.tensor}
+    known = {"model": card.name, "sha256": card.sha256, "conv": card.conv.tensor, "pooled": card.pooled.tensor}
+    use = [card.layout, card.colour, card.side, card.mean, card.std, card.conv.layout, card.conv.leading]
+    # what was so for every model before cards could say it is left out: projects of that time stay as they are
+    return known if use == ["NCHW", "RGB", 224, 127.0, 128.0, "CHW", 0] else known | {"use": _plain(use)}
+
+
+def _plain(values: Sequence[Any]) -> list[Any]:
+    """Tuples as lists, as they come back from JSON."""
+    return [list(value) if isinstance(value, tuple) else value for value in values]
 
 
 def _float16(values: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -22,7 +22,7 @@ from fastvbow.images.decode import read_bytes, silence_decoders
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable, image_id_of, readable
 from fastvbow.memory import keep_freed_memory
-from fastvbow.pipeline.describing import begin_description, begin_features, make_extractors
+from fastvbow.pipeline.describing import begin_description, begin_features, check_same_model, make_extractors
 from fastvbow.pipeline.extraction import check_device, check_writable_name
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.topics.lda import GibbsLDA
@@ -87,7 +87,7 @@ class Project:
         Raises
         ------
         ProjectError, StageMissingError, StoreCorruptError
-            It is no project, not finished, or damaged.
+            It is no project, not finished, or damaged; or another CNN has the name of its own now.
         UsageError, ProviderUnavailableError, MissingExtraError
             `device` is unknown or cannot run the CNN.
         """
@@ -99,6 +99,7 @@ class Project:
         if "sift" in asked:
             known |= {"keypoints": asked["sift"]["keypoints"], "side": asked["sift"]["side"]}
         if "cnn" in asked:
+            check_same_model(asked["cnn"])
             known |= {"model": asked["cnn"]["model"]}
         config = ExtractConfig(**known)
         return cls(

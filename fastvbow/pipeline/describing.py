@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.config import ExtractConfig
+from fastvbow.errors import ProjectError
 from fastvbow.features.base import Extractor, Features, LocalFeatures
 from fastvbow.features.cnn import CnnExtractor, cnn_parameters
 from fastvbow.features.models import find_model
@@ -21,6 +22,7 @@ __all__ = [
     "Description",
     "begin_description",
     "begin_features",
+    "check_same_model",
     "decoded_side",
     "make_extractors",
     "parameters_of",
@@ -71,6 +73,29 @@ def parameters_of(config: ExtractConfig) -> dict[str, dict[str, Any]]:
     if "cnn" in config.features:
         known["cnn"] = {**cnn_parameters(find_model(config.model)), **decoding}
     return known
+
+
+def check_same_model(asked: Mapping[str, Any]) -> None:
+    """Make sure that a project's CNN still stands under its name.
+
+    Parameters
+    ----------
+    asked : mapping
+        What the CNN's features of the project depend on (see `parameters_of`).
+
+    Raises
+    ------
+    ProjectError
+        Another model, or another use of it, has its name now.
+    UsageError
+        No model has.
+    """
+    now = cnn_parameters(find_model(asked["model"]))
+    if now != {name: value for name, value in asked.items() if name != "decoded side"}:
+        raise ProjectError(
+            f"the model {asked['model']} is another one than that of the project's features: add the former one again, "
+            "or run the project anew"
+        )
 
 
 def begin_features(pixels: NDArray[np.uint8], extractors: Sequence[Extractor]) -> Callable[[], Features]:

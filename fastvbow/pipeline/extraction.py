@@ -130,10 +130,10 @@ def extract(
         More cannot be read than `options` allow.
     UsageError, ProjectError, ProviderUnavailableError, MissingExtraError
     """
-    options = options or ExtractOptions()
+    options, config = options or ExtractOptions(), config or ExtractConfig()
+    parameters_of(config)  # is there such a model?
     table = check_and_scan(source, project, jobs=jobs, device=device, limit=options.limit)
     folder = ProjectFolder.create(project, source, __version__)
-    config = config or ExtractConfig()
     return extract_table(folder, table, config, options=options, jobs=jobs, device=device, listener=listener)
 
 

@@ -12,6 +12,7 @@ from fastvbow import __version__, pipeline
 from fastvbow.config import MODALITIES, EncodeConfig, ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
 from fastvbow.events import Listener, log_events
 from fastvbow.pipeline.beforehand import check_enough_images, check_labels
+from fastvbow.pipeline.describing import parameters_of
 from fastvbow.pipeline.extraction import check_and_scan, extract_table
 from fastvbow.project import ProjectFolder, StageCard
 from fastvbow.words.shares import share_words
@@ -103,6 +104,7 @@ def run(
     topics_config, extract_options = topics_config or TopicsConfig(), extract_options or ExtractOptions()
     started = time.perf_counter()
     share_words(vocabulary_config.words, [name for kind in extract_config.features for name in MODALITIES[kind]])
+    parameters_of(extract_config)  # is there such a model?
     table = check_and_scan(source, project, jobs=jobs, device=device, limit=extract_options.limit)
     check_labels(table, labels)
     check_enough_images(len(table), topics_config.topics)  # before the long work

@@ -45,9 +45,9 @@ def given(fake_card, monkeypatch):
             calls.append((names, feeds))
             return [np.asarray(conv, np.float32), np.asarray(pooled, np.float32)]
 
-        monkeypatch.setattr(
-            cnn, "open_session", lambda model, device: SimpleNamespace(run=run, get_providers=lambda: [CPU])
-        )
+        session = SimpleNamespace(run=run, get_providers=lambda: [CPU])
+        monkeypatch.setattr(cnn, "open_session", lambda model, device: session)
+        monkeypatch.setattr(cnn, "check_session", lambda session, card: True)
         return CnnExtractor(fake_card), calls
 
     return make
@@ -200,7 +200,11 @@ class FakeGpu:
         return [CUDA, CPU]
 
     def get_inputs(self):
-        return [SimpleNamespace(shape=[self.batch_axis, 3, 8, 8])]
+        return [SimpleNamespace(name="image", type="tensor(float)", shape=[self.batch_axis, 3, 8, 8])]
+
+    def get_outputs(self):
+        shapes = {"map": [self.batch_axis, 4, 2, 2], "pool": [self.batch_axis, 5]}
+        return [SimpleNamespace(name=name, type="tensor(float)", shape=shape) for name, shape in shapes.items()]
 
     def run(self, names, feeds):
         (image,) = feeds.values()
