@@ -17,6 +17,7 @@ import typer
 
 from fastvbow import __version__
 from fastvbow.cli_frame import estimate_lines, finish, stage_done, working
+from fastvbow.cli_models import models_app
 from fastvbow.cli_options import (
     Batch,
     Device,
@@ -30,6 +31,7 @@ from fastvbow.cli_options import (
     LogJson,
     MaxErrorRate,
     MaxMemory,
+    Model,
     ProjectArgument,
     ProjectOption,
     Quiet,
@@ -55,6 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(models_app, name="models")
 
 _EXTRACT, _OPTIONS, _VOCABULARY, _TOPICS = ExtractConfig(), ExtractOptions(), VocabularyConfig(), TopicsConfig()
 _WEIGHTS = ",".join(f"{name}={weight:g}" for name, weight in _TOPICS.weights.items())
@@ -107,6 +110,7 @@ def run(
     sweeps: Sweeps = _TOPICS.sweeps,
     weights: Weights = _WEIGHTS,
     features: Features = ",".join(_EXTRACT.features),
+    model: Model = _EXTRACT.model,
     seed: Seed = 0,
     jobs: Jobs = -1,
     device: Device = "auto",
@@ -131,7 +135,7 @@ def run(
         result = pipeline.run(
             source,
             output,
-            extract_config=ExtractConfig(features=_features(features), keypoints=keypoints, side=side),
+            extract_config=ExtractConfig(features=_features(features), keypoints=keypoints, side=side, model=model),
             extract_options=extract_options(executor, max_memory, retry, max_error_rate, limit, batch),
             vocabulary_config=VocabularyConfig(words=words, seed=seed),
             topics_config=TopicsConfig(topics=topics, sweeps=sweeps, weights=_weights(weights), seed=seed),
@@ -183,6 +187,7 @@ def extract(
     source: Source,
     output: ProjectOption,
     features: Features = ",".join(_EXTRACT.features),
+    model: Model = _EXTRACT.model,
     keypoints: Keypoints = _EXTRACT.keypoints,
     side: Side = _EXTRACT.side,
     jobs: Jobs = -1,
@@ -204,7 +209,7 @@ def extract(
     with working(quiet, log_json) as display:
         from fastvbow import pipeline
 
-        config = ExtractConfig(features=_features(features), keypoints=keypoints, side=side)
+        config = ExtractConfig(features=_features(features), keypoints=keypoints, side=side, model=model)
         options = extract_options(executor, max_memory, retry, max_error_rate, limit, batch)
         how: dict[str, Any] = {"options": options, "jobs": jobs, "device": device}
         if not dry_run:

@@ -18,6 +18,7 @@ ProjectOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="PROJECT", help="Project folder; made if missing.")
 ]
 Features = Annotated[str, typer.Option(help="Which features: sift, cnn or sift,cnn.")]
+Model = Annotated[str, typer.Option(help="The CNN; 'fastvbow models list' shows which there are.")]
 Keypoints = Annotated[int, typer.Option(help="At most so many SIFT keypoints an image.")]
 Side = Annotated[int, typer.Option(help="Longest side, in pixels, at which SIFT looks.")]
 Words = Annotated[int, typer.Option(help="Visual words in all.")]

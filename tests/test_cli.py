@@ -19,7 +19,7 @@ from fastvbow.display import Display, one_line
 from fastvbow.events import Event
 
 STAGES = ["extract", "vocabulary", "encode", "topics", "groups", "report"]
-COMMANDS = ["run", "demo", *STAGES, "assign", "evaluate", "doctor", "warmup"]
+COMMANDS = ["run", "demo", *STAGES, "assign", "evaluate", "doctor", "warmup", "models"]
 
 
 def test_help_is_quick():
@@ -70,6 +70,7 @@ def test_run_shows_every_default(cli):
         "sweeps": "200",
         "weights": "sift=1,conv=1,pooled=1",
         "features": "sift,cnn",
+        "model": "efficientnet_lite0",
         "seed": "0",
         "jobs": "-1",
         "device": "auto",

@@ -1,0 +1,211 @@
+"""The commands ``fastvbow models``: they translate words into calls of `fastvbow.pipeline.models`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fastvbow.cli_frame import finish, working
+from fastvbow.cli_options import Json, Quiet
+from fastvbow.errors import UsageError
+
+if TYPE_CHECKING:
+    from fastvbow.features.anatomy import Anatomy, Place
+    from fastvbow.features.models import ModelCard
+    from fastvbow.pipeline.models import Added
+
+__all__ = ["models_app", "numbers_of"]
+
+models_app = typer.Typer(
+    help="The CNNs that describe photographs: those there are, and your own.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="Any ONNX classifier or encoder; only read.")]
+Side = Annotated[int, typer.Option(help="Pixels a side, where the graph leaves them open; 0: 224.")]
+Layout = Annotated[str, typer.Option(help="NCHW or NHWC, where the graph does not show it.")]
+Pooled = Annotated[str, typer.Option(metavar="TENSOR", help="The vector of the photograph, if not what is found.")]
+Conv = Annotated[str, typer.Option(metavar="TENSOR", help="The map of places, if not what is found.")]
+Name = Annotated[str, typer.Option(help="The model's name from now on; the file's if empty.")]
+Licence = Annotated[str, typer.Option(help="The licence of the weights, for the card.")]
+Source = Annotated[str, typer.Option(help="Where the weights come from, for the card.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace your own model of that name.")]
+
+
+def numbers_of(option: str, text: str) -> float | tuple[float, float, float] | None:
+    """``127.5`` or ``123.7,116.3,103.5`` as numbers; None for nothing.
+
+    Raises
+    ------
+    UsageError
+        It is neither a number nor three.
+    """
+    if not text:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 3:
+        return numbers[0], numbers[1], numbers[2]
+    if len(numbers) != 1:
+        raise UsageError(f"{option} takes a number or three with commas, as 123.7,116.3,103.5, not {text}")
+    return numbers[0]
+
+
+@models_app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Show every model that --model can name."""
+    with working(quiet=True):
+        from fastvbow.pipeline.models import list_models
+
+        found = list_models()
+    rows, lines = [], []
+    for model in found:
+        rows.append({"name": model.name, "where": str(model.path), "problem": model.problem or None})
+        if model.card is None:
+            lines.append(f"{model.name:<24} cannot be used: {model.problem}")
+            continue
+        card = model.card
+        rows[-1] |= _card_json(card)
+        lines.append(
+            f"{model.name:<24} {card.side} x {card.side} {card.layout} {card.colour}, pooled {card.pooled.channels}, "
+            f"map {card.conv.channels}; {card.licence}; {model.path}"
+        )
+    finish(as_json, {"models": rows}, lines)
+
+
+@models_app.command()
+def inspect(
+    file: File,
+    side: Side = 0,
+    layout: Layout = "",
+    pooled: Pooled = "",
+    conv: Conv = "",
+    as_json: Json = False,
+) -> None:
+    """Find the vector and the maps of a network, and write nothing."""
+    with working(quiet=True):
+        from fastvbow.pipeline.models import inspect_model
+
+        found = inspect_model(file, side=side, layout=layout, pooled=pooled, conv=conv)
+    finish(as_json, _anatomy_json(found), _anatomy_lines(found))
+
+
+@models_app.command()
+def add(
+    file: File,
+    name: Name = "",
+    normalise: Annotated[
+        str, typer.Option(help="How the input is scaled: imagenet, half, tf, clip, unit or none.")
+    ] = "",
+    mean: Annotated[str, typer.Option(help="Of the input, 0 to 255: a number, or three with commas.")] = "",
+    std: Annotated[str, typer.Option(help="What the input is divided by then: a number, or three with commas.")] = "",
+    layout: Layout = "",
+    colour: Annotated[str, typer.Option(help="The order of the input's channels: RGB or BGR.")] = "RGB",
+    side: Side = 0,
+    licence: Licence = "",
+    source: Source = "",
+    pooled: Pooled = "",
+    conv: Conv = "",
+    replace: Replace = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Copy a network into your models, with the outputs that are needed, and try it on the bundled photographs."""
+    with working(quiet) as display:
+        from fastvbow.pipeline.models import add_model
+
+        done = add_model(
+            file,
+            name=name,
+            preset=normalise,
+            mean=numbers_of("--mean", mean),
+            std=numbers_of("--std", std),
+            layout=layout,
+            colour=colour,
+            side=side,
+            licence=licence,
+            source=source,
+            pooled=pooled,
+            conv=conv,
+            replacing=replace,
+            listener=display,
+        )
+    finish(as_json, _added_json(done), _added_lines(done))
+
+
+def _card_json(card: ModelCard) -> dict[str, Any]:
+    return {
+        "side": card.side,
+        "layout": card.layout,
+        "colour": card.colour,
+        "mean": card.mean,
+        "std": card.std,
+        "pooled": card.pooled.channels,
+        "conv": card.conv.channels,
+        "licence": card.licence,
+        "source": card.source,
+        "sha256": card.sha256,
+        "file": str(card.path),
+    }
+
+
+def _place_json(place: Place) -> dict[str, Any]:
+    return {"tensor": place.tensor, "shape": place.shape, "layout": place.layout, "leading": place.leading}
+
+
+def _anatomy_json(found: Anatomy) -> dict[str, Any]:
+    image = found.image
+    return {
+        "input": {"tensor": image.tensor, "layout": image.layout, "side": image.side, "fixed": image.fixed},
+        "scores": found.scores or None,
+        "pooled": _place_json(found.pooled),
+        "maps": [_place_json(place) for place in found.maps],
+        "conv": _place_json(found.conv),
+    }
+
+
+def _place_line(role: str, place: Place) -> str:
+    more = ""
+    if place.layout == "TC" and place.leading:
+        more = f", {place.leading} leading and {place.cells} of the picture"
+    shape = " x ".join(map(str, place.shape))
+    return f"{role:<16} {place.tensor}  {shape} ({place.layout}{more})"
+
+
+def _anatomy_lines(found: Anatomy) -> list[str]:
+    image = found.image
+    held = "" if image.fixed else ", which the graph leaves open"
+    roles = ("last map", "the one before")
+    return [
+        f"{'input':<16} {image.tensor}  {image.layout}, {image.side} x {image.side} pixels{held}",
+        f"{'class scores':<16} {found.scores or 'none: an encoder'}",
+        _place_line("pooled", found.pooled),
+        *(_place_line(role, place) for role, place in zip(roles, found.maps, strict=False)),
+        f"{'taken as conv':<16} {found.conv.tensor}",
+    ]
+
+
+def _added_json(done: Added) -> dict[str, Any]:
+    return {
+        "name": done.card.name,
+        **_card_json(done.card),
+        "graph": _anatomy_json(done.anatomy),
+        "batch": done.batch,
+        "cosine": {"mirrored": done.mirrored, "others": done.others},
+        "better_normalisation": done.better or None,
+    }
+
+
+def _added_lines(done: Added) -> list[str]:
+    return [
+        *_anatomy_lines(done.anatomy),
+        f"tried: cosine {done.mirrored:.3f} of a photograph and its mirror image, {done.others:.3f} of two photographs",
+        f"added: {done.card.path.with_name(done.card.name + '.toml')}; use it with --model {done.card.name}",
+    ]
