@@ -140,6 +140,43 @@ def add(
     finish(as_json, _added_json(done), _added_lines(done))
 
 
+@models_app.command()
+def export(
+    network: Annotated[str, typer.Argument(metavar="NAME", help="A network, as the library calls it: resnet50.")],
+    library: Annotated[str, typer.Option("--from", help="Whose network: torchvision or timm.")] = "torchvision",
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its weights; else those the library has on this machine.")
+    ] = None,
+    classes: Annotated[int, typer.Option(help="Classes of the weights; 0: the library's own.", min=0)] = 0,
+    side: Annotated[int, typer.Option(help="Pixels a side; 0: what it was trained with.")] = 0,
+    name: Annotated[str, typer.Option(help="The model's name from now on; the network's if empty.")] = "",
+    licence: Licence = "",
+    pooled: Pooled = "",
+    conv: Conv = "",
+    replace: Replace = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a model of a PyTorch network, and hold it against its source; nothing is downloaded."""
+    with working(quiet) as display:
+        from fastvbow.pipeline.exporting import export_model
+
+        done = export_model(
+            network,
+            library=library,
+            weights=weights,
+            classes=classes,
+            side=side,
+            name=name,
+            licence=licence,
+            pooled=pooled,
+            conv=conv,
+            replacing=replace,
+            listener=display,
+        )
+    finish(as_json, _added_json(done), _added_lines(done))
+
+
 def _card_json(card: ModelCard) -> dict[str, Any]:
     return {
         "side": card.side,

@@ -331,3 +331,34 @@ def test_a_model_that_there_is_not(cli, own, small_folder, tmp_path):
         assert outcome.code == 2
         assert "there is no model 'resnet'; known: efficientnet_lite0; 'fastvbow models add" in outcome.complaint
     assert not (tmp_path / "project").exists()
+
+
+def bare_efficientnet(path):
+    """The shipped network as a plain classifier."""
+    model = onnx.load(find_model("efficientnet_lite0").path)
+    del model.graph.output[1:]
+    return save(model, path)
+
+
+def test_the_shipped_network_comes_out_as_it_is(cli, own, tmp_path):
+    """Stripped of its outputs and added again, it gives the same bytes."""
+    from odd_files import busy
+
+    file = bare_efficientnet(tmp_path / "bare.onnx")
+    outcome = cli("models", "add", file, "--normalise", "tf", "--conv", "block14")
+    assert outcome.code == 0, outcome.err
+    assert "normalisation" not in outcome.err
+    image = busy(200, 310)
+    wanted, found = features_of("efficientnet_lite0", image), features_of("bare", image)
+    for name, part in wanted.items():
+        assert found[name].descriptors.tobytes() == part.descriptors.tobytes()
+        assert found[name].keypoints.tobytes() == part.keypoints.tobytes()
+    assert found["conv"].descriptors.shape == (49, 192)
+
+
+@pytest.mark.parametrize(("preset", "told"), [("half", False), ("imagenet", False), ("unit", False), ("none", True)])
+def test_a_scale_that_is_far_off_is_told(cli, own, tmp_path, preset, told):
+    outcome = cli("models", "add", bare_efficientnet(tmp_path / "bare.onnx"), "--normalise", preset, "--json")
+    assert outcome.code == 0
+    assert ("is the normalisation right?" in outcome.err) is told
+    assert json.loads(outcome.out)["better_normalisation"] == ("half" if told else None)

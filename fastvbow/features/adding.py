@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -186,7 +187,7 @@ def takes_batches(card: ModelCard, images: list[NDArray[np.uint8]]) -> bool:
     return True
 
 
-def store_model(card: ModelCard, model: NewModel, folder: Path) -> ModelCard:
+def store_model(card: ModelCard, model: NewModel, folder: Path, check: Mapping[str, float] | None = None) -> ModelCard:
     """Write a model and its card: both, or nothing.
 
     The ``.onnx`` file has a name of its own for each content, so a card that stands keeps its file until the new card
@@ -199,6 +200,8 @@ def store_model(card: ModelCard, model: NewModel, folder: Path) -> ModelCard:
     model : NewModel
     folder : Path
         Made if missing.
+    check : mapping of str to float, optional
+        See `fastvbow.features.models.card_text`.
 
     Returns
     -------
@@ -213,7 +216,7 @@ def store_model(card: ModelCard, model: NewModel, folder: Path) -> ModelCard:
     digest = hashlib.sha256(model.content).hexdigest()
     place, path = folder / f"{card.name}.toml", folder / f"{card.name}-{digest[:12]}.onnx"
     before = _file_of(place)
-    text = card_text(replace(card, path=path, sha256=digest), model.shapes, len(model.content))
+    text = card_text(replace(card, path=path, sha256=digest), model.shapes, len(model.content), check)
     fresh = not path.exists()
     try:
         with replace_file(path) as unfinished:

@@ -12,8 +12,9 @@ The rules, in their order:
    convolutional network that is what goes into the global pooling, in a vision transformer the last block's output
    after the final norm.
 3. *The one before* is the nearest earlier tensor of the trunk of the same kind with a layer that has weights between
-   the two: the input of the last convolution or the end of the block before. Of tokens it has the same shape, and an
-   attention lies between, so it is the end of the block before, not the middle of the last one.
+   the two: the input of the last convolution or the end of the block before. Where there is one of the same size with
+   an attention between, it is that: the end of the block before, not the middle of the last one. Tokens have the same
+   shape as the last ones.
 
 A convolutional network's map is by default the one before, if it has one: what is nearest to the classes knows less of
 the picture (measured: words of EfficientNet-Lite0's map before the last gave better groups than the last one's). A
@@ -34,8 +35,8 @@ __all__ = ["Anatomy", "Place", "analyse"]
 
 MOST_LEADING = 16
 """Tokens before those of the map: a class token, a distillation token, registers."""
-MOST_CELLS = 1024
-"""Places of a map; with more, a photograph would have more features than keypoints many times over."""
+MOST_CELLS = 2500
+"""Places of a map: 50 x 50. With more, a photograph would have many times more of these features than of SIFT's."""
 _LISTED = 12
 
 _DENSE = {
@@ -257,15 +258,18 @@ def _maps(graph: Graph, trunk: Sequence[str], vector: Place) -> list[Place]:
     places = [place for place in found if place is not None]
     if not places:
         return []
-    last, attention = places[0], graph.between(trunk[0], places[0].tensor) & _ATTENTION
+    last = places[0]
+    nearest = None
     for place in places[1:]:
         between = graph.between(place.tensor, last.tensor)
-        if not between & _WEIGHTED or place.layout != last.layout:
+        if not between & _WEIGHTED or (last.layout == "TC") != (place.layout == "TC"):
             continue
-        if last.layout == "TC" and (place.shape != last.shape or (attention and not between & _ATTENTION)):
-            continue
-        return [last, place]
-    return [last]
+        alike = (place.cells, place.channels, place.leading) == (last.cells, last.channels, last.leading)
+        if alike and between & _ATTENTION:
+            return [last, place]
+        if nearest is None and (alike or last.layout != "TC"):
+            nearest = place
+    return [last] if nearest is None else [last, nearest]
 
 
 def _unfound(graph: Graph, what: str, option: str, trunk: Sequence[str]) -> UsageError:

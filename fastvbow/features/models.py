@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -293,7 +294,9 @@ def _bad_map(layout: _Map, shape: list[int]) -> str:
     return ""
 
 
-def card_text(card: ModelCard, shapes: dict[str, tuple[int, ...]], size: int) -> str:
+def card_text(
+    card: ModelCard, shapes: dict[str, tuple[int, ...]], size: int, check: Mapping[str, float] | None = None
+) -> str:
     """A card as TOML, which `read_card` reads.
 
     Parameters
@@ -303,6 +306,8 @@ def card_text(card: ModelCard, shapes: dict[str, tuple[int, ...]], size: int) ->
         Of the outputs, without the batch axis.
     size : int
         Bytes of the ``.onnx`` file.
+    check : mapping of str to float, optional
+        Least cosines of what the model was held against.
     """
     lines = [
         "# Written by 'fastvbow models add'.",
@@ -338,6 +343,9 @@ def card_text(card: ModelCard, shapes: dict[str, tuple[int, ...]], size: int) ->
         "[outputs]",
         *(f"{_quoted(tensor)} = {list(shape)}" for tensor, shape in shapes.items()),
     ]
+    if check:
+        lines += ["", "# The export against its source: the least cosine over the photographs tried, rounded down."]
+        lines += ["[check.cosine]", *(f"{role} = {math.floor(value * 1e6) / 1e6}" for role, value in check.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from fastvbow.features.models import (
 from fastvbow.features.tensors import input_maker
 from fastvbow.images.decode import decode
 
-__all__ = ["Added", "Listed", "add_model", "inspect_model", "list_models", "normalisation"]
+__all__ = ["Added", "Listed", "add_model", "bundled_photographs", "inspect_model", "list_models", "normalisation"]
 
 _TRIED = 8
 """Bundled photographs that a new model is tried on."""
@@ -169,6 +170,7 @@ def add_model(
     pooled: str = "",
     conv: str = "",
     replacing: bool = False,
+    check: Callable[[ModelCard], Mapping[str, float]] | None = None,
     listener: Listener = log_events,
 ) -> Added:
     """Copy a network into the user's models, with the outputs that are read, and try it on the bundled photographs.
@@ -193,6 +195,8 @@ def add_model(
         See `inspect_model`.
     replacing : bool, default=False
         Whether a model of that name may go.
+    check : callable, optional
+        Holds what would be stored against something else: least cosines for the card, or an error.
     listener : Listener, optional
 
     Raises
@@ -225,27 +229,27 @@ def add_model(
         layout=anatomy.image.layout,
         colour=colour,
     )
-    photographs = [decode(photograph.read_bytes()) for photograph in photograph_files()[:_TRIED]]
+    photographs = bundled_photographs(_TRIED)
     with tempfile.TemporaryDirectory(prefix="fastvbow-") as trial:
         tried = store_model(card, made, Path(trial))
+        cosines = check(tried) if check else None
         mirrored, others = _try(tried, photographs)
         better = _better_normalisation(tried, photographs, others)
-        batch = takes_batches(tried, photographs)
+        batch = anatomy.image.batch and takes_batches(tried, photographs)
     if better:
-        listener(
-            Event(
-                "models",
-                "warning",
-                f"two photographs are {others:.2f} alike to this model, and much less so with --normalise {better}: is "
-                "the normalisation right?",
-            )
-        )
+        told = f"two photographs are {others:.2f} alike to this model, and much less so with --normalise {better}"
+        listener(Event("models", "warning", f"{told}: is the normalisation right?"))
     if anatomy.image.batch and not batch:
         listener(Event("models", "note", "its batch axis is open, but it takes one photograph at a time"))
         made = with_outputs(model, anatomy, batch=False)
-    stored = store_model(card, made, models_folder())
+    stored = store_model(card, made, models_folder(), cosines)
     listener(Event("models", "end", f"{stored.path}"))
     return Added(stored, anatomy, batch, mirrored, others, better)
+
+
+def bundled_photographs(n: int) -> list[NDArray[np.uint8]]:
+    """The first `n` photographs that ship with fastvbow, RGB."""
+    return [decode(photograph.read_bytes()) for photograph in photograph_files()[:n]]
 
 
 def _check_choices(side: int, layout: str, colour: str) -> None:

@@ -113,6 +113,16 @@ def test_the_layout_is_seen_in_the_first_convolution():
     assert analyse(channels_last(shape=("N", "H", "W", "C")), side=32, layout="NHWC").maps[0].shape == (4, 4, 20)
 
 
+def test_maps_of_two_layouts():
+    """A Swin transformer's last map is turned to (channels, rows, columns) for the pooling alone."""
+    net = Network()
+    x = net.add("Transpose", [body(net)], "back", perm=[0, 2, 3, 1])
+    x = net.add("Transpose", [net.relu(net.dense(x, 16, 20, "pointwise"), "fourth")], "turned", perm=[0, 3, 1, 2])
+    net.gemm(net.add("Flatten", [net.add("GlobalAveragePool", [x], "pool")], "flat"), 20, 5, "scores")
+    found = told(analyse(net.model(["scores"])))
+    assert found[2] == [("turned", (20, 4, 4), "CHW", 0), ("back", (4, 4, 16), "HWC", 0)]
+
+
 def test_tensors_that_the_user_names():
     found = analyse(classifier(), pooled="pool", conv="first")
     assert told(found)[1] == ("pool", (16, 1, 1), "C")
