@@ -236,6 +236,7 @@ class Graph:
             raise MissingExtraError("running the model", "ONNX Runtime", "cpu") from None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
             session = onnxruntime.InferenceSession(
                 fixed.SerializeToString(), options, providers=["CPUExecutionProvider"]
