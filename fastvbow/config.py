@@ -40,12 +40,16 @@ class ExtractConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Longest side, in pixels, at which SIFT looks.
     model : str, default="efficientnet_lite0"
         The CNN, by the name of its card.
+    decoded_side : int or None, default=0
+        Pixels that the longer side of a large photograph is shrunk to at least when it is decoded; 0 follows from
+        `side`, None decodes all whole, as the first projects did.
     """
 
     features: tuple[str, ...] = FEATURES
     keypoints: int = 300
     side: int = 256
     model: str = "efficientnet_lite0"
+    decoded_side: int | None = 0
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.features if name not in FEATURES]
@@ -55,6 +59,7 @@ class ExtractConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             )
         _within("--keypoints", self.keypoints, 1, _MOST)
         _within("--side", self.side, 32, _MOST)
+        _within("decoded_side", self.decoded_side or 0, 0, _MOST)
 
 
 class ExtractOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

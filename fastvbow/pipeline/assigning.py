@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.config import FEATURES, ExtractConfig
 from fastvbow.errors import ImageError, UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
@@ -22,7 +21,14 @@ from fastvbow.images.decode import read_bytes, silence_decoders
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable, image_id_of, readable
 from fastvbow.memory import keep_freed_memory
-from fastvbow.pipeline.describing import begin_description, begin_features, check_same_model, make_extractors
+from fastvbow.pipeline.describing import (
+    begin_description,
+    begin_features,
+    check_same_model,
+    config_of,
+    decoded_side,
+    make_extractors,
+)
 from fastvbow.pipeline.extraction import check_device, check_writable_name
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.topics.lda import GibbsLDA
@@ -95,17 +101,13 @@ class Project:
         folder = ProjectFolder.open(Path(path))
         folder.require("topics")
         asked = folder.require("extract").parameters
-        known: dict[str, Any] = {"features": tuple(name for name in FEATURES if name in asked)}
-        if "sift" in asked:
-            known |= {"keypoints": asked["sift"]["keypoints"], "side": asked["sift"]["side"]}
         if "cnn" in asked:
             check_same_model(asked["cnn"])
-            known |= {"model": asked["cnn"]["model"]}
-        config = ExtractConfig(**known)
+        config = config_of(asked)
         return cls(
             folder,
             make_extractors(config, device),
-            next(iter(asked.values())).get("decoded side"),  # not there: made when all was decoded whole
+            decoded_side(config),
             Vocabulary.load(folder.vocabulary),
             dict(folder.require("encode").parameters),
             GibbsLDA.load(folder.topics / "model"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.config import ExtractConfig
+from fastvbow.config import FEATURES, ExtractConfig
 from fastvbow.errors import ProjectError
 from fastvbow.features.base import Extractor, Features, LocalFeatures
 from fastvbow.features.cnn import CnnExtractor, cnn_parameters
@@ -23,6 +23,7 @@ __all__ = [
     "begin_description",
     "begin_features",
     "check_same_model",
+    "config_of",
     "decoded_side",
     "make_extractors",
     "parameters_of",
@@ -50,9 +51,10 @@ class Description:
     height: int
 
 
-def decoded_side(config: ExtractConfig) -> int:
-    """The longer side that photographs must not be decoded below, before `fastvbow.images.decode.ROOM`."""
-    return max(LEAST_SIDE, config.side)
+def decoded_side(config: ExtractConfig) -> int | None:
+    """The longer side that photographs must not be decoded below, before `fastvbow.images.decode.ROOM`; None: decode
+    all."""
+    return max(LEAST_SIDE, config.side) if config.decoded_side == 0 else config.decoded_side
 
 
 def make_extractors(config: ExtractConfig, device: str, batch: int = 0) -> list[Extractor]:
@@ -66,7 +68,8 @@ def make_extractors(config: ExtractConfig, device: str, batch: int = 0) -> list[
 
 def parameters_of(config: ExtractConfig) -> dict[str, dict[str, Any]]:
     """What each kind of feature depends on, known without opening a model."""
-    decoding = {"decoded side": decoded_side(config)}
+    side = decoded_side(config)
+    decoding = {} if side is None else {"decoded side": side}
     known = {}
     if "sift" in config.features:
         known["sift"] = {**SiftExtractor(config.keypoints, config.side).parameters, **decoding}
@@ -96,6 +99,17 @@ def check_same_model(asked: Mapping[str, Any]) -> None:
             f"the model {asked['model']} is another one than that of the project's features: add the former one again, "
             "or run the project anew"
         )
+
+
+def config_of(parameters: Mapping[str, Mapping[str, Any]]) -> ExtractConfig:
+    """The configuration that gave these `parameters_of`, as the card of a project's extraction holds them."""
+    known: dict[str, Any] = {"features": tuple(name for name in FEATURES if name in parameters)}
+    if "sift" in parameters:
+        known |= {"keypoints": parameters["sift"]["keypoints"], "side": parameters["sift"]["side"]}
+    if "cnn" in parameters:
+        known |= {"model": parameters["cnn"]["model"]}
+    # not there: made when all was decoded whole
+    return ExtractConfig(**known, decoded_side=next(iter(parameters.values())).get("decoded side"))
 
 
 def begin_features(pixels: NDArray[np.uint8], extractors: Sequence[Extractor]) -> Callable[[], Features]:
