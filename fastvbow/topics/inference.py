@@ -12,11 +12,12 @@ import fastvbow.topics._gibbs as _gibbs
 from fastvbow.executors import make_executor, run_tasks
 from fastvbow.topics.stream import TokenStream
 
-__all__ = ["complete_documents", "infer_theta"]
+__all__ = ["complete_documents", "infer_theta", "likeliest_topics"]
 
 TOLERANCE = 1e-3  # a document is done when an iteration moves less than this share of its tokens
 BLOCK = 20_000  # tokens a task takes: some milliseconds' work, so that a few hundred images keep several threads busy
 HELD_OUT = 200_000  # tokens of the perplexity looked at together
+TOGETHER = 2**22  # numbers of `likeliest_topics` that are in memory at once, about
 
 
 def infer_theta(
@@ -73,6 +74,32 @@ def infer_theta(
         for _ in run_tasks(executor, run, tasks(), ahead=2 * n_threads):
             pass
     return theta
+
+
+def likeliest_topics(stream: TokenStream, theta: NDArray[np.float64], phi: NDArray[np.float64]) -> NDArray[Any]:
+    """The most probable topic of every token given its document's mixture: argmax_k theta_dk phi_kw.
+
+    Parameters
+    ----------
+    stream : TokenStream
+    theta : ndarray of shape (n_docs, K), float64
+    phi : ndarray of shape (V, K), float64
+        p(word | topic), word-major.
+
+    Returns
+    -------
+    ndarray of shape (n_tokens,), uint8 (K <= 256) or uint16
+        The first of equals.
+    """
+    n_topics = phi.shape[1]
+    z = np.empty(stream.n_tokens, np.uint8 if n_topics <= 256 else np.uint16)
+    document = np.repeat(np.arange(stream.n_docs), np.diff(stream.offsets))
+    step = max(1, TOGETHER // n_topics)
+    for i in range(0, len(z), step):
+        p = phi[stream.words[i : i + step]]
+        p *= theta[document[i : i + step]]
+        z[i : i + step] = p.argmax(axis=1)
+    return z
 
 
 def complete_documents(streams: Sequence[TokenStream], phi: NDArray[np.float64], *how: Any) -> tuple[float, int]:

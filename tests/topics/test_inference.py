@@ -11,8 +11,8 @@ from sklearn.base import clone
 from topics.planted import corpus, draw, stream_of
 
 from fastvbow import executors
-from fastvbow.topics import GibbsLDA, TokenStream, _gibbs
-from fastvbow.topics.inference import BLOCK, TOLERANCE, infer_theta
+from fastvbow.topics import GibbsLDA, TokenStream, _gibbs, inference
+from fastvbow.topics.inference import BLOCK, TOLERANCE, infer_theta, likeliest_topics
 
 K, V, SEED = 6, 80, 0xFEEDFACE12345678
 
@@ -219,3 +219,15 @@ def test_tiny_priors_stay_finite(documents):
     model = GibbsLDA(K, doc_topic_prior=1e-300, topic_word_prior=1e-300, max_iter=3, random_state=0)
     theta = model.fit_transform(stream_of(documents, V))
     np.testing.assert_allclose(theta.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("n_topics", [1, 5, 256, 257])
+def test_likeliest_topics(n_topics, monkeypatch):
+    monkeypatch.setattr(inference, "TOGETHER", 7 * n_topics)  # several blocks, which cut documents
+    rng = np.random.default_rng(n_topics)
+    documents = [rng.integers(0, 9, n) for n in (0, 13, 1, 0, 20, 0)]
+    theta, phi = rng.dirichlet(np.ones(n_topics), 6), rng.dirichlet(np.ones(9), n_topics).T.copy()
+    z = likeliest_topics(stream_of(documents, 9), theta, phi)
+    assert z.dtype == (np.uint8 if n_topics <= 256 else np.uint16)
+    wanted = [(theta[d] * phi[w]).argmax() for d, words in enumerate(documents) for w in words]
+    np.testing.assert_array_equal(z, wanted)
