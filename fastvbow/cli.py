@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from fastvbow import __version__
-from fastvbow.cli_frame import estimate_lines, finish, stage_done, working
+from fastvbow.cli_frame import estimate_lines, finish, run_json, run_lines, stage_done, working
 from fastvbow.cli_models import models_app
 from fastvbow.cli_options import (
     Batch,
@@ -32,9 +32,11 @@ from fastvbow.cli_options import (
     MaxErrorRate,
     MaxMemory,
     Model,
+    Origin,
     ProjectArgument,
     ProjectOption,
     Quiet,
+    Refit,
     Retry,
     Seed,
     Side,
@@ -43,6 +45,7 @@ from fastvbow.cli_options import (
     TopicCount,
     Weights,
     Words,
+    asked_for,
     extract_options,
 )
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
@@ -101,8 +104,11 @@ def _features(text: str) -> tuple[str, ...]:
 
 @app.command()
 def run(
+    context: typer.Context,
     source: Source,
     output: ProjectOption,
+    origin: Origin = None,
+    refit: Refit = False,
     words: Words = _VOCABULARY.words,
     keypoints: Keypoints = _EXTRACT.keypoints,
     side: Side = _EXTRACT.side,
@@ -127,7 +133,8 @@ def run(
 ) -> None:
     """Group a folder of photographs: extract, vocabulary, encode, topics, groups, report.
 
-    Finished stages are reused; a changed option redoes what depends on it.
+    Finished stages are reused; a changed option redoes what depends on it. With --from, options that are left out are
+    those of the other project.
     """
     with working(quiet, log_json) as display:
         from fastvbow import pipeline
@@ -135,31 +142,19 @@ def run(
         result = pipeline.run(
             source,
             output,
+            origin=origin,
+            refit=refit,
             extract_config=ExtractConfig(features=_features(features), keypoints=keypoints, side=side, model=model),
             extract_options=extract_options(executor, max_memory, retry, max_error_rate, limit, batch),
             vocabulary_config=VocabularyConfig(words=words, seed=seed),
             topics_config=TopicsConfig(topics=topics, sweeps=sweeps, weights=_weights(weights), seed=seed),
+            asked=asked_for(context),
             labels=labels,
             jobs=jobs,
             device=device,
             listener=display,
         )
-    finish(as_json, _run_json(result), _run_lines(result), result.skipped)
-
-
-def _run_json(result: Any) -> dict[str, Any]:
-    return {name: getattr(result, name) for name in ("images", "grouped", "skipped", "topics", "words", "seconds")}
-
-
-def _run_lines(result: Any) -> list[str]:
-    project = result.page.parents[1]
-    lines = [
-        f"{result.images} images: {result.grouped} grouped, {result.skipped} skipped; {result.seconds['total']:.1f} s",
-        f"groups: {project / 'groups.parquet'}",
-    ]
-    if result.skipped:
-        lines.append(f"skipped, with reasons: {project / 'skipped.parquet'}")
-    return [*lines, f"report: {result.page}"]
+    finish(as_json, run_json(result), run_lines(result), result.skipped)
 
 
 @app.command()
@@ -179,7 +174,7 @@ def demo(
 
         result = pipeline.demo(output, seed=seed, jobs=jobs, device=device, listener=display)
     accuracy = f"accuracy: {result.scores['acc']:.3f} of the crops are grouped with those of their own photograph"
-    finish(as_json, _run_json(result.run) | result.scores, [*_run_lines(result.run), accuracy], result.run.skipped)
+    finish(as_json, run_json(result.run) | result.scores, [*run_lines(result.run), accuracy], result.run.skipped)
 
 
 @app.command()

@@ -15,8 +15,9 @@ from fastvbow.errors import FastvbowError, UsageError
 if TYPE_CHECKING:
     from fastvbow.events import Listener
     from fastvbow.pipeline.estimating import Estimate
+    from fastvbow.pipeline.route import RunResult
 
-__all__ = ["estimate_lines", "finish", "stage_done", "working"]
+__all__ = ["estimate_lines", "finish", "run_json", "run_lines", "stage_done", "working"]
 
 
 @contextmanager
@@ -64,6 +65,23 @@ def stage_done(card: Any, as_json: bool, skipped: int = 0) -> None:
     """Print what a stage has counted."""
     result = {"stage": card.stage, **card.outputs, "seconds": card.seconds}
     finish(as_json, result, [f"{card.stage}: {card.summary}"], skipped)
+
+
+def run_json(result: RunResult) -> dict[str, Any]:
+    """What a run counted, for machines."""
+    return {name: getattr(result, name) for name in ("images", "grouped", "skipped", "topics", "words", "seconds")}
+
+
+def run_lines(result: RunResult) -> list[str]:
+    """What a run counted and where its results lie, for a person."""
+    project = result.page.parents[1]
+    lines = [
+        f"{result.images} images: {result.grouped} grouped, {result.skipped} skipped; {result.seconds['total']:.1f} s",
+        f"groups: {project / 'groups.parquet'}",
+    ]
+    if result.skipped:
+        lines.append(f"skipped, with reasons: {project / 'skipped.parquet'}")
+    return [*lines, f"report: {result.page}"]
 
 
 def estimate_lines(found: Estimate) -> list[str]:

@@ -10,13 +10,22 @@ import typer
 from fastvbow.config import ExtractOptions
 from fastvbow.errors import UsageError
 
-__all__ = ["bytes_of", "extract_options"]
+__all__ = ["asked_for", "bytes_of", "extract_options"]
 
 Source = Annotated[Path, typer.Argument(help="Folder of photographs, list of paths, .tar or Parquet; only read.")]
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder, made by 'run' or 'extract'.")]
 ProjectOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="PROJECT", help="Project folder; made if missing.")
 ]
+Origin = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="PROJECT",
+        help="Train nothing: take the words, the model and the options behind them from this finished project.",
+    ),
+]
+Refit = Annotated[bool, typer.Option("--refit", help="With --from: take the words alone and train topics anew.")]
 Features = Annotated[str, typer.Option(help="Which features: sift, cnn or sift,cnn.")]
 Model = Annotated[str, typer.Option(help="The CNN; 'fastvbow models list' shows which there are.")]
 Keypoints = Annotated[int, typer.Option(help="At most so many SIFT keypoints an image.")]
@@ -53,6 +62,12 @@ def bytes_of(text: str) -> int:
         return int(float(text[:-1] if factor else text) * (factor or 1))
     except (ValueError, OverflowError):
         raise UsageError(f"--max-memory takes bytes, as 800M or 4G, not {text}") from None
+
+
+def asked_for(context: typer.Context) -> list[str]:
+    """The names of the options that are not left at their defaults."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
 
 
 def extract_options(

@@ -12,6 +12,8 @@ Format ``fastvbow-project``, version 1
 - A stage's output is a folder or file of its own (``images.parquet``, ``features/``, ``vocabulary/``, ``tokens/``,
   ``topics/``, ``groups.parquet``, ``skipped.parquet``, ``report/``). It MUST be written beside its final name, flushed
   and renamed, so a reader sees all of it or nothing.
+- A project MUST NOT depend on another one: what a stage takes over from there it copies. The parameters on its card
+  MUST then hold ``origin``, the fingerprint of the files; what it counted MAY tell the place, as ``taken from``.
 - Names that begin with a dot are temporary: ``.NAME.HEX.tmp`` is unfinished, ``.NAME.HEX.old`` was NAME until its
   successor came. A writer that holds the lock (``.lock``) MUST put the latter back where NAME is missing, and MAY
   remove all others.

@@ -63,6 +63,8 @@ def defaults(text: str) -> dict[str, str]:
 def test_run_shows_every_default(cli):
     assert defaults(cli("run", "--help").out) == {
         "output": None,
+        "from": None,
+        "refit": None,
         "words": "300",
         "keypoints": "300",
         "side": "256",

@@ -143,6 +143,7 @@ def test_commands_translate_functions(name):
     for parameter in command.params:
         assert parameter.name == "help" or parameter.help, parameter.name
     renamed = {"source": "source", "output": "project", "as_json": None, "quiet": None, "log_json": None}
+    renamed["context"] = None  # the command line itself
     if name == "demo":
         renamed["output"] = "folder"
     if name == "assign":

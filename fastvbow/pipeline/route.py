@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastvbow import __version__, pipeline
 from fastvbow.config import MODALITIES, EncodeConfig, ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
+from fastvbow.errors import UsageError
 from fastvbow.events import Listener, log_events
+from fastvbow.executors import effective_jobs
 from fastvbow.pipeline.beforehand import check_enough_images, check_labels
 from fastvbow.pipeline.describing import parameters_of
 from fastvbow.pipeline.extraction import check_and_scan, extract_table
 from fastvbow.project import ProjectFolder, StageCard
 from fastvbow.words.shares import share_words
+
+if TYPE_CHECKING:
+    from fastvbow.pipeline.origin import Origin
 
 __all__ = ["RunResult", "run"]
 
@@ -59,11 +66,14 @@ def run(
     source: Path,
     project: Path,
     *,
+    origin: Path | None = None,
+    refit: bool = False,
     extract_config: ExtractConfig | None = None,
     extract_options: ExtractOptions | None = None,
     vocabulary_config: VocabularyConfig | None = None,
     encode_config: EncodeConfig | None = None,
     topics_config: TopicsConfig | None = None,
+    asked: Collection[str] | None = None,
     labels: str = "none",
     jobs: int | None = None,
     device: str = "auto",
@@ -71,17 +81,27 @@ def run(
 ) -> RunResult:
     """Group a folder of photographs: every stage in turn, each reused where nothing that it depends on has changed.
 
+    With an `origin` nothing is trained: photographs are described as there, get its words, and the mixtures that
+    `assign` gives them there. The project holds copies of all that it takes over and stands by itself.
+
     Parameters
     ----------
     source : Path
         The image folder; it is only read.
     project : Path
         The project folder; made if missing.
+    origin : Path, optional
+        A finished project, whose vocabulary and model are taken over; it is only read.
+    refit : bool, default=False
+        Take over the vocabulary alone and train topics anew.
     extract_config : ExtractConfig, optional
     extract_options : ExtractOptions, optional
         How extraction goes about it.
     vocabulary_config, encode_config, topics_config : optional
-        Parameters of the other stages.
+        Parameters of the other stages. What is taken over from `origin` has its parameters there; one that is given
+        must not contradict them.
+    asked : collection of str, optional
+        The fields of these configurations that are held against `origin`; None: all.
     labels : str, default="none"
         ``parent``, ``none`` or a CSV file; written beside the groups, never used to make them.
     jobs : int, optional
@@ -97,17 +117,25 @@ def run(
 
     Raises
     ------
+    UsageError
+        `origin` has other parameters than are asked for, or is `project`.
     FastvbowError
         One of `fastvbow.errors`; finished stages stay and are reused by the next call.
     """
+    started = time.perf_counter()
+    taken = _open_origin(origin, project, refit)
+    if taken:
+        taken.check(asked, extract_config, vocabulary_config, encode_config, topics_config)
+        extract_config, encode_config = taken.extract_config, taken.encode_config
     extract_config, vocabulary_config = extract_config or ExtractConfig(), vocabulary_config or VocabularyConfig()
     topics_config, extract_options = topics_config or TopicsConfig(), extract_options or ExtractOptions()
-    started = time.perf_counter()
-    share_words(vocabulary_config.words, [name for kind in extract_config.features for name in MODALITIES[kind]])
+    if not taken:
+        share_words(vocabulary_config.words, [name for kind in extract_config.features for name in MODALITIES[kind]])
     parameters_of(extract_config)  # is there such a model?
+    n_needed = 1 if taken and taken.model else topics_config.topics
     table = check_and_scan(source, project, jobs=jobs, device=device, limit=extract_options.limit)
     check_labels(table, labels)
-    check_enough_images(len(table), topics_config.topics)  # before the long work
+    check_enough_images(len(table), n_needed)  # before the long work
     folder = ProjectFolder.create(project, source, __version__)
     threading.Thread(target=_import_later_stages, daemon=True).start()
     seconds: dict[str, float] = {}
@@ -121,10 +149,10 @@ def run(
             folder, table, extract_config, options=extract_options, jobs=jobs, device=device, listener=listener
         )
         timed("extract", extracted)
-        check_enough_images(extracted.outputs["images"] - extracted.outputs["skipped"], topics_config.topics)
-        worded = timed("vocabulary", pipeline.vocabulary(project, vocabulary_config, jobs=jobs, listener=listener))
+        check_enough_images(extracted.outputs["images"] - extracted.outputs["skipped"], n_needed)
+        worded = timed("vocabulary", _vocabulary(folder, taken, vocabulary_config, jobs, listener))
         timed("encode", pipeline.encode(project, encode_config, jobs=jobs, listener=listener))
-        modelled = timed("topics", pipeline.topics(project, topics_config, jobs=jobs, listener=listener))
+        modelled = timed("topics", _topics(folder, taken, topics_config, jobs, listener))
         grouped = timed("groups", pipeline.groups(project, labels=labels, listener=listener))
         reported = timed("report", pipeline.report(project, jobs=jobs, listener=listener))
     seconds["total"] = round(time.perf_counter() - started, 3)
@@ -137,3 +165,33 @@ def run(
         seconds=seconds,
         page=project / reported.outputs["page"],
     )
+
+
+def _open_origin(origin: Path | None, project: Path, refit: bool) -> Origin | None:
+    if origin is None:
+        if refit:
+            raise UsageError("--refit trains topics on the words of another project: name it with --from")
+        return None
+    from fastvbow.pipeline.origin import Origin  # heavy, and a run from nothing extracts while it imports
+
+    return Origin.open(origin, project, refit=refit)
+
+
+def _vocabulary(
+    folder: ProjectFolder, origin: Origin | None, config: VocabularyConfig, jobs: int | None, listener: Listener
+) -> StageCard:
+    if origin is None:
+        return pipeline.vocabulary(folder.root, config, jobs=jobs, listener=listener)
+    from fastvbow.pipeline.taking_over import take_vocabulary
+
+    return take_vocabulary(folder, origin.vocabulary, listener=listener)
+
+
+def _topics(
+    folder: ProjectFolder, origin: Origin | None, config: TopicsConfig, jobs: int | None, listener: Listener
+) -> StageCard:
+    if origin is None or origin.model is None:
+        return pipeline.topics(folder.root, config, jobs=jobs, listener=listener)
+    from fastvbow.pipeline.taking_over import take_model
+
+    return take_model(folder, origin.model, jobs=effective_jobs(jobs), listener=listener)

@@ -1,8 +1,15 @@
-"""Stage ``topics``: words to topics, and each photograph's mixture of them."""
+"""Stage ``topics``: words to topics, and each photograph's mixture of them.
+
+``topics/model`` is the model (`fastvbow.topics.persistence`), ``topics/theta.npy`` (n_images, n_topics) float64 the
+mixture of each row of the image table, ``topics/z/shard-NNNNN.npy`` the topic of each token of that shard, uint8 or
+uint16, aligned with ``tokens/shard-NNNNN/words.npy``. Where the model was trained here, these are the topics after the
+last sweep; where it was taken over from another project (`fastvbow.pipeline.taking_over`), each token's most probable
+one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +32,7 @@ from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.stream import TokenStream
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["load_theta", "topics", "walks_for"]
+__all__ = ["load_theta", "token_streams", "topics", "walks_for", "write_topics"]
 
 TOKENS_A_WALK = 250_000
 MOST_WALKS = 16
@@ -88,12 +95,7 @@ def _fit(
     project: ProjectFolder, config: TopicsConfig, vocabulary: Vocabulary, jobs: int, listener: Listener
 ) -> dict[str, Any]:
     shards, tokens = open_shards(project), open_tokens(project)
-    try:
-        streams = [TokenStream(part.words, part.offsets, vocabulary.n_words) for part in tokens]
-    except ValueError as error:
-        raise StoreCorruptError(
-            f"{project.tokens}: {error}: delete that folder and run 'fastvbow encode' again"
-        ) from None
+    streams = token_streams(project, tokens, vocabulary.n_words)
     with one_thread_each(), no_numerical_warnings():
         start = initial_groups(_embedding(shards, tokens, vocabulary), config.topics, seed=config.seed)
     model = GibbsLDA(
@@ -112,11 +114,26 @@ def _fit(
     theta = model.transform(streams)
     with replace_folder(project.topics) as folder:
         model.save(folder / "model")
-        np.save(folder / "theta.npy", theta)
-        (folder / "z").mkdir()
-        for index, z in enumerate(model.assignments_):
-            np.save(folder / "z" / f"shard-{index:05d}.npy", z)
+        write_topics(folder, theta, model.assignments_)
     return {"topics": config.topics, "log likelihood a token": round(float(model.log_likelihood_[-1]), 4)}
+
+
+def token_streams(project: ProjectFolder, tokens: Sequence[TokenShard], n_words: int) -> list[TokenStream]:
+    """The token shards of a project as the engine takes them."""
+    try:
+        return [TokenStream(part.words, part.offsets, n_words) for part in tokens]
+    except ValueError as error:
+        raise StoreCorruptError(
+            f"{project.tokens}: {error}: delete that folder and run 'fastvbow encode' again"
+        ) from None
+
+
+def write_topics(folder: Path, theta: NDArray[np.float64], z: Iterable[NDArray[Any]]) -> None:
+    """Write what stands beside the model: the mixtures, and the topic of every token, a shard at a time."""
+    np.save(folder / "theta.npy", theta)
+    (folder / "z").mkdir()
+    for index, topics_of_tokens in enumerate(z):
+        np.save(folder / "z" / f"shard-{index:05d}.npy", topics_of_tokens)
 
 
 def _embedding(
