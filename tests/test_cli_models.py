@@ -239,6 +239,12 @@ def test_weights_beside_the_file_are_taken_in(cli, own, tmp_path):
     features_of("large", np.zeros((9, 9, 3), np.uint8))
 
 
+def test_a_file_whose_name_is_no_text(cli, own, tmp_path):
+    file = save(classifier(), tmp_path / "net-\udcff.onnx")
+    assert cli("models", "add", file, "--normalise", "half").code == 0
+    assert (find_model("net-_").source, files(own)[1]) == ("net-?.onnx", "net-_.toml")
+
+
 def test_models_that_describe_nothing(cli, own, tmp_path):
     net = Network()
     x = net.add("Mul", [body(net), net.constant(np.zeros(1, np.float32), "nothing")], "zeroed")

@@ -223,7 +223,7 @@ def store_model(card: ModelCard, model: NewModel, folder: Path, check: Mapping[s
             unfinished.write_bytes(model.content)
         try:
             with replace_file(place) as unfinished:
-                unfinished.write_text(text, encoding="utf-8")
+                unfinished.write_bytes(text.encode(errors="replace"))  # a file's name may hold what is no UTF-8
         except BaseException:
             if fresh:
                 path.unlink(missing_ok=True)
