@@ -8,9 +8,14 @@ from fastvbow.errors import UsageError
 
 __all__ = ["share_words"]
 
+_PARTS = {"pooled": 2}
+
 
 def share_words(words: int, modalities: Sequence[str]) -> dict[str, int]:
-    """Split a number of words evenly over the modalities; the first take what is left over.
+    """Split a number of words over the modalities: a part for each, but two for the pooled vectors.
+
+    With 150 of 300 words for them instead of 100 the accuracy on fifteen scenes rose from .86 to .88, and stayed on two
+    other sets (`benchmarks/README.md`). The first modalities take what is left over; each has a word at least.
 
     Raises
     ------
@@ -21,5 +26,8 @@ def share_words(words: int, modalities: Sequence[str]) -> dict[str, int]:
         raise UsageError(
             f"--words {words} cannot be split over {', '.join(modalities)}: pass at least {len(modalities)}"
         )
-    share, rest = divmod(words, len(modalities))
-    return {name: share + (i < rest) for i, name in enumerate(modalities)}
+    parts = [_PARTS.get(name, 1) for name in modalities]
+    shares = [max(1, words * part // sum(parts)) for part in parts]
+    for i in range(words - sum(shares)):
+        shares[i] += 1
+    return dict(zip(modalities, shares, strict=True))

@@ -40,7 +40,11 @@ def vocabulary(sample):
     )
 
 
-@given(st.integers(1, 10_000), st.lists(st.text(min_size=1), min_size=1, max_size=5, unique=True))
+def no_pooled(names):
+    return "pooled" not in names
+
+
+@given(st.integers(1, 10_000), st.lists(st.text(min_size=1), min_size=1, max_size=5, unique=True).filter(no_pooled))
 def test_words_are_shared_evenly(words, names):
     if words < len(names):
         with pytest.raises(UsageError, match=f"pass at least {len(names)}"):
@@ -51,6 +55,21 @@ def test_words_are_shared_evenly(words, names):
     assert sum(shares.values()) == words
     assert max(shares.values()) - min(shares.values()) <= 1
     assert list(shares.values()) == sorted(shares.values(), reverse=True), "the first take what is left over"
+
+
+@pytest.mark.parametrize(
+    ("words", "names", "shares"),
+    [
+        (300, ["sift", "conv", "pooled"], [75, 75, 150]),
+        (300, ["conv", "pooled"], [100, 200]),
+        (300, ["pooled"], [300]),
+        (3, ["sift", "conv", "pooled"], [1, 1, 1]),
+        (5, ["sift", "conv", "pooled"], [2, 1, 2]),
+        (7, ["sift", "conv", "pooled"], [2, 2, 3]),
+    ],
+)
+def test_pooled_vectors_have_as_many_words_as_two(words, names, shares):
+    assert list(share_words(words, names).values()) == shares
 
 
 def test_words_number_through(vocabulary):
