@@ -120,7 +120,7 @@ def test_dtypes_and_shapes():
 def test_the_same_bytes_from_several_threads_and_repeated_calls():
     images = [busy(200 + 10 * i, 300, seed=i) for i in range(4)] + [tiled()]
     wanted = [found_in(image, 50) for image in images]
-    shared = SiftExtractor(50)
+    shared = SiftExtractor(50, 320)
     with ThreadPoolExecutor(4) as executor:
         together = list(executor.map(lambda i: shared.extract(images[i % 5])["sift"], range(40)))
     for i, found in enumerate(together):
@@ -151,7 +151,7 @@ def test_a_blob_is_found_where_it_is(height, width, x, y, sigma):
 
 
 def test_both_axes_are_stretched_by_what_they_were_shrunk_by():
-    # 2000 x 9 pixels become 320 x 1: rounding makes the axes' factors differ a lot.
+    # 2000 x 9 pixels become 256 x 1: rounding makes the axes' factors differ a lot.
     seen = {}
 
     class Recorder:
@@ -162,10 +162,10 @@ def test_both_axes_are_stretched_by_what_they_were_shrunk_by():
     extractor = SiftExtractor()
     extractor._sift = Recorder
     x, y, size, angle = extractor.extract(np.zeros((9, 2000, 3), np.uint8))["sift"].keypoints[0]
-    assert seen["shape"] == (1, 320)
-    assert x == pytest.approx(10.5 * 2000 / 320 - 0.5)
+    assert seen["shape"] == (1, 256)
+    assert x == pytest.approx(10.5 * 2000 / 256 - 0.5)
     assert y == pytest.approx(0.5 * 9 / 1 - 0.5)  # the centre of the only row is the middle of the nine
-    assert size == pytest.approx(2 * 2000 / 320)
+    assert size == pytest.approx(2 * 2000 / 256)
     assert angle == 30
 
 
@@ -219,8 +219,8 @@ def test_stored_descriptors_are_those_of_opencv_as_root_sift():
 
 
 def test_what_the_features_depend_on():
-    base = dict(SiftExtractor(300, 320).parameters)
-    assert dict(SiftExtractor(200, 320).parameters) != base
+    base = dict(SiftExtractor(300, 256).parameters)
+    assert dict(SiftExtractor(200, 256).parameters) != base
     assert dict(SiftExtractor(300, 240).parameters) != base
     assert dict(SiftExtractor().parameters) == base
 
