@@ -16,7 +16,7 @@ export IMAGES PROJECT
 
 # setuptools warns of every editable installation; nobody who runs make needs to know
 INSTALL := PYTHONWARNINGS=ignore $(VENV)/bin/pip install -q -e
-BUILD_FILES := pyproject.toml setup.py $(wildcard src_ext/*.pyx src_ext/sampler*)
+BUILD_FILES := pyproject.toml setup.py $(wildcard src_ext/*.pyx src_ext/*.h src_ext/[a-z]*.c)
 
 .PHONY: demo test lint debug wheel clean
 

@@ -162,22 +162,20 @@ def _ready() -> None:
 
 def extractors_of(features: Iterable[str]) -> list[Any]:
     """fastvbow's extractors with their defaults."""
-    from fastvbow.features.cnn import CnnExtractor
-    from fastvbow.features.sift import SiftExtractor
+    from fastvbow.config import ExtractConfig
+    from fastvbow.pipeline.describing import make_extractors
 
-    return [SiftExtractor() if f == "sift" else CnnExtractor(find_model("efficientnet_lite0"), "cpu") for f in features]
+    return make_extractors(ExtractConfig(features=tuple(features)), "cpu")
 
 
 def describe(path: Path, extractors: list[Any]) -> dict[str, Any]:
     """What extraction does with one photograph, but for writing: read, decode, the extractors, BLAKE2b."""
-    from fastvbow.images.decode import decode, read_bytes
+    from fastvbow.images.decode import read_bytes
+    from fastvbow.pipeline.describing import LEAST_SIDE, begin_description
 
-    data, features = read_bytes(path), {}
-    image = decode(data)
-    for extractor in extractors:
-        features.update(extractor.extract(image))
+    data = read_bytes(path)
     hashlib.blake2b(data, digest_size=16).hexdigest()
-    return features
+    return begin_description(data, extractors, LEAST_SIDE)().features
 
 
 def _shard(task: tuple[Path, list[Path]]) -> tuple[int, int]:

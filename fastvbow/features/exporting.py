@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.errors import MissingExtraError, UsageError
-from fastvbow.features.graphs import brief
+from fastvbow.features.graphs import DEFAULT_SIDE, brief
 from fastvbow.features.models import NORMALISATIONS, Channels
 
 __all__ = ["LEAST_COSINE", "LIBRARIES", "Network", "build_network", "least_cosines", "write_onnx"]
@@ -27,7 +27,6 @@ __all__ = ["LEAST_COSINE", "LIBRARIES", "Network", "build_network", "least_cosin
 LIBRARIES = ("torchvision", "timm")
 LEAST_COSINE = 0.999
 """Of an output of the export and of its source, for every photograph tried."""
-DEFAULT_SIDE = 224
 _WRAPPERS = ("state_dict_ema", "state_dict", "model_ema", "model")
 
 

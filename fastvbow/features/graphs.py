@@ -16,7 +16,7 @@ import numpy as np
 
 from fastvbow.errors import MissingExtraError, UsageError
 
-__all__ = ["Graph", "ImageInput", "brief", "find_image_input", "fix_input", "import_onnx", "load_model"]
+__all__ = ["DEFAULT_SIDE", "Graph", "ImageInput", "brief", "find_image_input", "fix_input", "import_onnx", "load_model"]
 
 MOST_BYTES = 2**31 - 1
 """What one ONNX file without external data can hold."""

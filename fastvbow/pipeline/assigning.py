@@ -20,7 +20,6 @@ from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
 from fastvbow.images.decode import read_bytes, silence_decoders
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable, image_id_of, readable
-from fastvbow.memory import keep_freed_memory
 from fastvbow.pipeline.describing import (
     begin_description,
     begin_features,
@@ -145,7 +144,6 @@ class Project:
     def _rows(self, images: Iterable[Photograph | _Entry], workers: int) -> Iterator[_Row]:
         """A row for each photograph, in their order."""
         silence_decoders()
-        keep_freed_memory()
         with one_thread_each(), make_executor(workers) as executor:
             yield from run_tasks(executor, self._assign_one, images, ahead=_AHEAD * workers)
 

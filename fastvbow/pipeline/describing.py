@@ -16,6 +16,7 @@ from fastvbow.features.cnn import CnnExtractor, cnn_parameters
 from fastvbow.features.models import find_model
 from fastvbow.features.sift import SiftExtractor
 from fastvbow.images.decode import decode_photograph
+from fastvbow.memory import keep_freed_memory
 
 __all__ = [
     "LEAST_SIDE",
@@ -59,6 +60,7 @@ def decoded_side(config: ExtractConfig) -> int | None:
 
 def make_extractors(config: ExtractConfig, device: str, batch: int = 0) -> list[Extractor]:
     """The extractors that a configuration asks for, SIFT first; `batch`: see `CnnExtractor`."""
+    keep_freed_memory()
     makers: dict[str, Callable[[], Extractor]] = {
         "sift": lambda: SiftExtractor(config.keypoints, config.side),
         "cnn": lambda: CnnExtractor(find_model(config.model), device, batch),

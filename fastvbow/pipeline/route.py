@@ -18,7 +18,7 @@ from fastvbow.executors import effective_jobs
 from fastvbow.pipeline.beforehand import check_enough_images, check_labels
 from fastvbow.pipeline.describing import parameters_of
 from fastvbow.pipeline.extraction import check_and_scan, extract_table
-from fastvbow.project import ProjectFolder, StageCard
+from fastvbow.project import STAGES, ProjectFolder, StageCard
 from fastvbow.words.shares import share_words
 
 if TYPE_CHECKING:
@@ -27,13 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["RunResult", "run"]
 
 
-LATER = ("vocabulary", "encode", "topics", "groups", "report")
-
-
 def _import_later_stages() -> None:
     """Import what comes after extraction while it runs: a second and a half of scikit-learn, Numba and SciPy."""
     with suppress(Exception):  # the stage itself imports it again, and whoever called hears of it
-        for stage in LATER:
+        for stage in STAGES:
             getattr(pipeline, stage)
 
 

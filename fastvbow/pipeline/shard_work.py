@@ -24,7 +24,7 @@ from fastvbow.features.writer import shard_writer
 from fastvbow.images.decode import MOST_PIXELS, silence_decoders
 from fastvbow.images.header import image_size
 from fastvbow.images.table import ImageTable
-from fastvbow.memory import Allowance, keep_freed_memory
+from fastvbow.memory import Allowance
 from fastvbow.pipeline.describing import begin_description, decoded_side, make_extractors, parameters_of
 from fastvbow.project import STAGES, fingerprint_of
 
@@ -90,7 +90,6 @@ class Worker:
         batch: int = 0,
     ) -> None:
         silence_decoders()
-        keep_freed_memory()
         self.extractors = make_extractors(config, device, batch)
         self._ahead = max(extractor.ahead for extractor in self.extractors)
         self._modalities = [m for extractor in self.extractors for m in extractor.modalities]
