@@ -21,6 +21,7 @@ from fastvbow.cli_models import models_app
 from fastvbow.cli_options import (
     Batch,
     Device,
+    Embeddings,
     Executor,
     Features,
     Jobs,
@@ -46,6 +47,7 @@ from fastvbow.cli_options import (
     Weights,
     Words,
     asked_for,
+    extract_config,
     extract_options,
 )
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
@@ -98,10 +100,6 @@ def _weights(text: str) -> dict[str, float]:
         raise UsageError(f"--weights takes name=number, as in {_WEIGHTS}, not {text}") from None
 
 
-def _features(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 @app.command()
 def run(
     context: typer.Context,
@@ -117,6 +115,7 @@ def run(
     weights: Weights = _WEIGHTS,
     features: Features = ",".join(_EXTRACT.features),
     model: Model = _EXTRACT.model,
+    embeddings: Embeddings = None,
     seed: Seed = 0,
     jobs: Jobs = -1,
     device: Device = "auto",
@@ -144,7 +143,7 @@ def run(
             output,
             origin=origin,
             refit=refit,
-            extract_config=ExtractConfig(features=_features(features), keypoints=keypoints, side=side, model=model),
+            extract_config=extract_config(features, keypoints, side, model, embeddings),
             extract_options=extract_options(executor, max_memory, retry, max_error_rate, limit, batch),
             vocabulary_config=VocabularyConfig(words=words, seed=seed),
             topics_config=TopicsConfig(topics=topics, sweeps=sweeps, weights=_weights(weights), seed=seed),
@@ -183,6 +182,7 @@ def extract(
     output: ProjectOption,
     features: Features = ",".join(_EXTRACT.features),
     model: Model = _EXTRACT.model,
+    embeddings: Embeddings = None,
     keypoints: Keypoints = _EXTRACT.keypoints,
     side: Side = _EXTRACT.side,
     jobs: Jobs = -1,
@@ -204,7 +204,7 @@ def extract(
     with working(quiet, log_json) as display:
         from fastvbow import pipeline
 
-        config = ExtractConfig(features=_features(features), keypoints=keypoints, side=side, model=model)
+        config = extract_config(features, keypoints, side, model, embeddings)
         options = extract_options(executor, max_memory, retry, max_error_rate, limit, batch)
         how: dict[str, Any] = {"options": options, "jobs": jobs, "device": device}
         if not dry_run:
@@ -323,6 +323,7 @@ def assign(
     project: ProjectArgument,
     source: Source,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.parquet", help="Gets the groups.")],
+    embeddings: Embeddings = None,
     jobs: Jobs = -1,
     device: Device = "auto",
     as_json: Json = False,
@@ -332,7 +333,8 @@ def assign(
     with working(quiet) as display:
         from fastvbow import pipeline
 
-        found = pipeline.assign(project, source, output, jobs=jobs, device=device, listener=display)
+        how: dict[str, Any] = {"embeddings": embeddings, "jobs": jobs, "device": device}
+        found = pipeline.assign(project, source, output, listener=display, **how)
     grouped, skipped = len(found), len(found.skipped)
     line = f"{grouped + skipped} images: {grouped} grouped, {skipped} skipped; written to {output}"
     finish(as_json, {"images": grouped + skipped, "grouped": grouped, "skipped": skipped}, [line], skipped)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from fastvbow.config import ExtractOptions
+from fastvbow.config import ExtractConfig, ExtractOptions
 from fastvbow.errors import UsageError
 
-__all__ = ["asked_for", "bytes_of", "extract_options"]
+__all__ = ["asked_for", "bytes_of", "extract_config", "extract_options", "features_of"]
 
 Source = Annotated[Path, typer.Argument(help="Folder of photographs, list of paths, .tar or Parquet; only read.")]
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder, made by 'run' or 'extract'.")]
@@ -26,7 +26,13 @@ Origin = Annotated[
     ),
 ]
 Refit = Annotated[bool, typer.Option("--refit", help="With --from: take the words alone and train topics anew.")]
-Features = Annotated[str, typer.Option(help="Which features: sift, cnn or sift,cnn.")]
+Features = Annotated[
+    str, typer.Option(help="Which features: sift, cnn or sift,cnn; cnn means the --embeddings where there are such.")
+]
+Embeddings = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Vectors of the photographs, .parquet or .npy, that take the CNN's place."),
+]
 Model = Annotated[str, typer.Option(help="The CNN; 'fastvbow models list' shows which there are.")]
 Keypoints = Annotated[int, typer.Option(help="At most so many SIFT keypoints an image.")]
 Side = Annotated[int, typer.Option(help="Longest side, in pixels, at which SIFT looks.")]
@@ -68,6 +74,18 @@ def asked_for(context: typer.Context) -> list[str]:
     """The names of the options that are not left at their defaults."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
+
+
+def features_of(text: str) -> tuple[str, ...]:
+    """``sift,cnn`` as names."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def extract_config(features: str, keypoints: int, side: int, model: str, embeddings: Path | None) -> ExtractConfig:
+    """What the options say of features."""
+    return ExtractConfig(
+        features=features_of(features), keypoints=keypoints, side=side, model=model, embeddings=embeddings
+    )
 
 
 def extract_options(

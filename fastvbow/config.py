@@ -5,6 +5,8 @@ The command line shows these, the functions of `fastvbow.pipeline` take them, th
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from fastvbow.errors import UsageError
@@ -20,10 +22,12 @@ __all__ = [
     "VocabularyConfig",
 ]
 
-MODALITIES = {"sift": ("sift",), "cnn": ("conv", "pooled")}
-"""What each kind of feature gives: keypoints; the locations of a CNN's map and its pooled vector."""
-FEATURES = tuple(MODALITIES)
+MODALITIES = {"sift": ("sift",), "cnn": ("conv", "pooled"), "embeddings": ("pooled",)}
+"""What each kind of feature gives: keypoints; the locations of a CNN's map and its pooled vector; a vector that another
+program has made."""
+FEATURES = ("sift", "cnn")
 EXECUTORS = ("threads", "processes")
+_MODEL = "efficientnet_lite0"
 _MOST = 2**31 - 1
 _MOST_SEED = 2**32 - 1
 
@@ -33,13 +37,16 @@ class ExtractConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     Attributes
     ----------
-    features : tuple of {"sift", "cnn"}, default=("sift", "cnn")
+    features : tuple of {"sift", "cnn", "embeddings"}, default=("sift", "cnn")
+        Where `embeddings` are given, "cnn" means these.
     keypoints : int, default=300
         At most so many SIFT keypoints a photograph.
     side : int, default=256
         Longest side, in pixels, at which SIFT looks.
     model : str, default="efficientnet_lite0"
         The CNN, by the name of its card.
+    embeddings : Path, optional
+        A file of the photographs' vectors, which take the CNN's place (see `fastvbow.features.embeddings`).
     decoded_side : int or None, default=0
         Pixels that the longer side of a large photograph is shrunk to at least when it is decoded; 0 follows from
         `side`, None decodes all whole, as the first projects did.
@@ -48,15 +55,26 @@ class ExtractConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     features: tuple[str, ...] = FEATURES
     keypoints: int = 300
     side: int = 256
-    model: str = "efficientnet_lite0"
+    model: str = _MODEL
+    embeddings: Path | None = None
     decoded_side: int | None = 0
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.features if name not in FEATURES]
+        unknown = [name for name in self.features if name not in MODALITIES]
+        if self.embeddings is not None:
+            named = tuple("embeddings" if name == "cnn" else name for name in self.features)
+            msgspec.structs.force_setattr(self, "features", named)
         if unknown or not self.features or len(set(self.features)) != len(self.features):
             raise UsageError(
                 f"--features takes {', '.join(FEATURES)} or both, not {','.join(self.features) or 'nothing'}"
             )
+        if self.embeddings is not None and "embeddings" not in self.features:
+            raise UsageError(
+                f"--embeddings takes the place of the CNN, which --features {','.join(self.features)} leaves out: add "
+                "embeddings there, or leave the file out"
+            )
+        if self.embeddings is not None and self.model != _MODEL:
+            raise UsageError("--model names a CNN, whose place --embeddings takes: leave out one of them")
         _within("--keypoints", self.keypoints, 1, _MOST)
         _within("--side", self.side, 32, _MOST)
         _within("decoded_side", self.decoded_side or 0, 0, _MOST)

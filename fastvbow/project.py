@@ -50,6 +50,7 @@ __all__ = [
     "fingerprint_of",
     "replace_file",
     "replace_folder",
+    "scratch_file",
 ]
 
 FORMAT = "fastvbow-project"
@@ -161,6 +162,17 @@ def replace_file(final: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def scratch_file(folder: Path, name: str) -> Iterator[Path]:
+    """Yield a path in a folder of a project for a file that is removed at the exit; what a kill leaves of it the next
+    writer clears away."""
+    path = _beside(folder / name, "tmp")
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 class ProjectFolder:

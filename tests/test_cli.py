@@ -73,6 +73,7 @@ def test_run_shows_every_default(cli):
         "weights": "sift=1,conv=1,pooled=1",
         "features": "sift,cnn",
         "model": "efficientnet_lite0",
+        "embeddings": None,
         "seed": "0",
         "jobs": "-1",
         "device": "auto",

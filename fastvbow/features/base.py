@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Extractor", "Features", "ImmediateExtractor", "LocalFeatures", "Modality"]
+__all__ = ["Extractor", "Features", "ImmediateExtractor", "LocalFeatures", "Modality", "whole_keypoint"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class LocalFeatures:
 
 Features = dict[str, LocalFeatures]
 """By modality."""
+
+
+def whole_keypoint(height: int, width: int) -> NDArray[np.float32]:
+    """The keypoint of a photograph as a whole, (1, 4): its centre, and the side of a square as large."""
+    return np.array([[(width - 1) / 2, (height - 1) / 2, np.sqrt(height * width), -1]], dtype=np.float32)
 
 
 class Extractor(Protocol):

@@ -22,7 +22,7 @@ from fastvbow.errors import (
     StoreCorruptError,
     UsageError,
 )
-from fastvbow.features.base import Features, LocalFeatures, Modality
+from fastvbow.features.base import Features, LocalFeatures, Modality, whole_keypoint
 from fastvbow.features.batching import Batcher
 from fastvbow.features.models import ModelCard
 from fastvbow.features.tensors import check_outputs, check_session, input_maker, input_shape, map_rows
@@ -214,7 +214,7 @@ def _places(height: int, width: int, rows: int, columns: int) -> tuple[NDArray[n
     cells[..., 1] = ((np.arange(rows, dtype=np.float32) + 0.5) * height / rows - 0.5)[:, None]
     cells[..., 2] = np.sqrt(height / rows * width / columns)
     cells[..., 3] = -1
-    whole = np.array([[(width - 1) / 2, (height - 1) / 2, np.sqrt(height * width), -1]], dtype=np.float32)
+    whole = whole_keypoint(height, width)
     cells.flags.writeable = whole.flags.writeable = False
     return cells.reshape(-1, 4), whole
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,9 @@ from numpy.typing import NDArray
 from fastvbow.errors import ImageError, UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
+from fastvbow.features.aligned import AlignedVectors, aligned, as_features, vector_of
 from fastvbow.features.base import Extractor, LocalFeatures
+from fastvbow.features.embeddings import EmbeddingFile, Embeddings
 from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
 from fastvbow.images.decode import read_bytes, silence_decoders
 from fastvbow.images.sources import scan
@@ -23,12 +27,13 @@ from fastvbow.images.table import ImageTable, image_id_of, readable
 from fastvbow.pipeline.describing import (
     begin_description,
     begin_features,
+    check_embeddings,
     check_same_model,
     config_of,
     decoded_side,
     make_extractors,
 )
-from fastvbow.pipeline.extraction import check_device, check_writable_name
+from fastvbow.pipeline.extraction import check_device, check_writable_name, match_embeddings
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.stream import TokenStream
@@ -38,6 +43,7 @@ from fastvbow.words.vocabulary import Vocabulary
 __all__ = ["Project", "assign"]
 
 Photograph = Path | str | bytes | NDArray[np.uint8]
+_Vector = NDArray[np.float16] | str | None  # an embedding, or why there is none; None: there are no embeddings
 _AHEAD = 8
 
 
@@ -73,6 +79,7 @@ class Project:
         model: GibbsLDA,
     ) -> None:
         self.folder = folder
+        self._asked = folder.require("extract").parameters
         self.vocabulary = vocabulary
         self.model = model
         self._extractors, self._least_side = extractors, least_side
@@ -112,16 +119,21 @@ class Project:
             GibbsLDA.load(folder.topics / "model"),
         )
 
-    def assign(self, images: Iterable[Photograph], *, jobs: int | None = 1) -> Grouping:
+    def assign(
+        self, images: Iterable[Photograph], *, embeddings: NDArray[Any] | None = None, jobs: int | None = 1
+    ) -> Grouping:
         """Group photographs under the frozen model.
 
-        Each photograph's result depends on its own pixels alone: not on the others, their order or the number of
-        threads.
+        Each photograph's result depends on its own pixels (and embedding) alone: not on the others, their order or the
+        number of threads.
 
         Parameters
         ----------
         images : iterable of Path, str, bytes or ndarray
             Paths of image files, the bytes of image files, or RGB pixels of shape (height, width, 3), uint8.
+        embeddings : ndarray of shape (n_images, dimension), optional
+            Where the project's photographs are described by embeddings: those of these ones, in their order, made in
+            the same way.
         jobs : int, optional, default=1
             Threads; None or -1: all processors.
 
@@ -134,28 +146,40 @@ class Project:
         Raises
         ------
         UsageError
-            `images` is one photograph, not several.
+            `images` is one photograph, not several; or `embeddings` are lacking, too many, or do not fit.
         """
         workers = effective_jobs(jobs)
+        vectors = None if embeddings is None else _checked_vectors(embeddings)
+        check_embeddings(self.folder.root, self._asked, None if vectors is None else vectors.shape[1])
         if isinstance(images, str | bytes | bytearray | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise UsageError("assign takes several photographs: for a single one pass [photograph]")
-        return _collect(self._rows(images, workers), self.model.n_components)
+        if vectors is not None and isinstance(images, Sized) and len(images) != len(vectors):
+            raise _uneven(len(images), len(vectors))
+        return _collect(self._rows(_with_vectors(images, vectors), workers), self.model.n_components)
 
-    def _rows(self, images: Iterable[Photograph | _Entry], workers: int) -> Iterator[_Row]:
+    def _rows(self, images: Iterable[tuple[Photograph | _Entry, _Vector]], workers: int) -> Iterator[_Row]:
         """A row for each photograph, in their order."""
         silence_decoders()
         with one_thread_each(), make_executor(workers) as executor:
             yield from run_tasks(executor, self._assign_one, images, ahead=_AHEAD * workers)
 
-    def _assign_one(self, image: Photograph | _Entry) -> _Row:
+    def _assign_one(self, task: tuple[Photograph | _Entry, _Vector]) -> _Row:
+        image, vector = task
         image_id, name = _identify(image)
+        if isinstance(vector, str):
+            return _Row(image_id, name, None, vector)
         try:
             if isinstance(image, np.ndarray):
-                found = begin_features(_checked(image), self._extractors)()
+                pixels = _checked(image)
+                height, width = pixels.shape[:2]
+                found = begin_features(pixels, self._extractors)()
             else:
                 stored = image.table.read(image.index) if isinstance(image, _Entry) else image
                 data = stored if isinstance(stored, bytes) else read_bytes(stored)
-                found = begin_description(data, self._extractors, self._least_side)().features
+                described = begin_description(data, self._extractors, self._least_side)()
+                found, width, height = described.features, described.width, described.height
+            if vector is not None:
+                found = {**found, **as_features(vector, width, height)}
             return _Row(image_id, name, self._theta(found), None)
         except ImageError as error:
             return _Row(image_id, name, None, error.reason)
@@ -176,6 +200,7 @@ def assign(
     source: Path,
     output: Path,
     *,
+    embeddings: Path | None = None,
     jobs: int | None = None,
     device: str = "auto",
     listener: Listener = log_events,
@@ -189,6 +214,9 @@ def assign(
     output : Path
         ``FILE.parquet`` gets the columns of ``groups.parquet``; where photographs were skipped,
         ``FILE.skipped.parquet`` lists them.
+    embeddings : Path, optional
+        Where the project's photographs are described by embeddings: a file of those of the new ones, made in the same
+        way (see `fastvbow.features.embeddings`).
     jobs : int, optional
         Threads; None or -1: all processors.
     device : {"auto", "cpu", "cuda"}, default="auto"
@@ -197,11 +225,12 @@ def assign(
     Raises
     ------
     UsageError
-        `output` lies inside `source` or cannot be written.
+        `output` lies inside `source` or cannot be written; or `embeddings` are lacking, too many, or do not fit.
     NoImagesError, ProjectError, StageMissingError
     """
     workers = effective_jobs(jobs)
     check_writable_name(output)
+    file = None if embeddings is None else EmbeddingFile(embeddings)
     table = scan(source)
     if output.resolve().is_relative_to(source.resolve()):
         raise UsageError(
@@ -212,18 +241,24 @@ def assign(
     opened = Project.open(project, device=device)
     if output.resolve().is_relative_to(opened.folder.root.resolve()):
         raise UsageError(f"the output {output} lies inside the project {project}: choose another -o")
+    check_embeddings(project, opened._asked, file)
+    matched = match_embeddings(file, table)
     listener(Event("assign", "begin", f"{len(table)} images"))
-    for message in table.warnings:
+    for message in [*table.warnings, *(matched.warnings if matched else ())]:
         listener(Event("assign", "warning", message))
+    for message in matched.notes if matched else ():
+        listener(Event("assign", "note", message))
 
-    def rows() -> Iterator[_Row]:
+    def rows(vectors: AlignedVectors | None) -> Iterator[_Row]:
         skipped = 0
-        for done, row in enumerate(opened._rows((_Entry(table, i) for i in range(len(table))), workers), 1):
+        images = ((_Entry(table, i), None if vectors is None else vectors.of(i)) for i in range(len(table)))
+        for done, row in enumerate(opened._rows(images, workers), 1):
             skipped += row.theta is None
             listener(Event("assign", "step", done=done, total=len(table), skipped=skipped))
             yield row
 
-    result = _collect(rows(), opened.model.n_components)
+    with _aligned(matched, len(table), output.parent) as vectors:
+        result = _collect(rows(vectors), opened.model.n_components)
     beside = output.with_name(f"{output.stem}.skipped.parquet")
     try:
         with replace_file(output) as path:
@@ -236,6 +271,48 @@ def assign(
         raise UsageError(f"cannot write {output}: {error.strerror}") from None
     listener(Event("assign", "end", f"{len(result)} grouped, {len(result.skipped)} skipped"))
     return result
+
+
+@contextmanager
+def _aligned(embeddings: Embeddings | None, n_images: int, folder: Path) -> Iterator[AlignedVectors | None]:
+    """The embeddings in the order of the images, in a file without a name on the file system of `folder`."""
+    if embeddings is None:
+        yield None
+        return
+    try:
+        file = TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}: choose another -o") from None
+    with file:
+        vectors = AlignedVectors.create(file, embeddings.file.dimension, n_images)
+        embeddings.align(vectors)
+        yield vectors
+
+
+def _with_vectors(images: Iterable[Photograph], vectors: NDArray[Any] | None) -> Iterator[tuple[Photograph, _Vector]]:
+    """Each photograph with its vector, if there are such."""
+    n_images = 0
+    for at, image in enumerate(images):
+        n_images = at + 1
+        if vectors is not None and at == len(vectors):
+            break
+        yield image, None if vectors is None else vector_of(aligned(vectors[at : at + 1])[0])
+    if vectors is not None and n_images != len(vectors):
+        raise _uneven(n_images, len(vectors))
+
+
+def _uneven(n_images: int, n_vectors: int) -> UsageError:
+    shown = n_images if n_images < n_vectors else f"more than {n_vectors}"
+    return UsageError(f"{n_vectors} embeddings do not fit {shown} photographs: row i has to be that of photograph i")
+
+
+def _checked_vectors(given: NDArray[Any]) -> NDArray[Any]:
+    vectors = np.asarray(given)
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
+        raise UsageError(
+            f"embeddings are an array of numbers of shape (photographs, dimension), not {vectors.dtype} {vectors.shape}"
+        )
+    return vectors
 
 
 def _identify(image: Photograph | _Entry) -> tuple[str, str]:

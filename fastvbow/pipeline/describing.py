@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.config import FEATURES, ExtractConfig
-from fastvbow.errors import ProjectError
+from fastvbow.config import MODALITIES, ExtractConfig
+from fastvbow.errors import ProjectError, UsageError
 from fastvbow.features.base import Extractor, Features, LocalFeatures
 from fastvbow.features.cnn import CnnExtractor, cnn_parameters
+from fastvbow.features.embeddings import EmbeddingFile, Embeddings
 from fastvbow.features.models import find_model
 from fastvbow.features.sift import SiftExtractor
 from fastvbow.images.decode import decode_photograph
@@ -23,13 +25,18 @@ __all__ = [
     "Description",
     "begin_description",
     "begin_features",
+    "check_embeddings",
     "check_same_model",
+    "check_same_order",
     "config_of",
     "decoded_side",
     "make_extractors",
+    "open_embeddings",
     "parameters_of",
 ]
 
+NO_SIDE = 1
+"""Where nobody looks at the pixels: a JPEG is decoded at an eighth, which shows that it can be and how it is turned."""
 LEAST_SIDE = 320
 """Pixels that the longer side of a photograph is taken to be shrunk to at least, whichever features are wanted: what is
 decoded, and so a CNN's features, must not depend on the others that are asked for."""
@@ -55,6 +62,8 @@ class Description:
 def decoded_side(config: ExtractConfig) -> int | None:
     """The longer side that photographs must not be decoded below, before `fastvbow.images.decode.ROOM`; None: decode
     all."""
+    if config.features == ("embeddings",):
+        return NO_SIDE
     return max(LEAST_SIDE, config.side) if config.decoded_side == 0 else config.decoded_side
 
 
@@ -68,8 +77,8 @@ def make_extractors(config: ExtractConfig, device: str, batch: int = 0) -> list[
     return [makers[name]() for name in makers if name in config.features]
 
 
-def parameters_of(config: ExtractConfig) -> dict[str, dict[str, Any]]:
-    """What each kind of feature depends on, known without opening a model."""
+def parameters_of(config: ExtractConfig, embeddings: Embeddings | None = None) -> dict[str, dict[str, Any]]:
+    """What each kind of feature depends on, known without opening a model; of embeddings only where they are given."""
     side = decoded_side(config)
     decoding = {} if side is None else {"decoded side": side}
     known = {}
@@ -77,7 +86,81 @@ def parameters_of(config: ExtractConfig) -> dict[str, dict[str, Any]]:
         known["sift"] = {**SiftExtractor(config.keypoints, config.side).parameters, **decoding}
     if "cnn" in config.features:
         known["cnn"] = {**cnn_parameters(find_model(config.model)), **decoding}
+    if embeddings is not None:
+        known["embeddings"] = embeddings.parameters
     return known
+
+
+def open_embeddings(config: ExtractConfig) -> EmbeddingFile | None:
+    """The file of embeddings that a configuration names, if its features are such.
+
+    Raises
+    ------
+    UsageError
+        It names none, or one that cannot be used.
+    """
+    if "embeddings" not in config.features:
+        return None
+    if config.embeddings is None:
+        raise UsageError("--features embeddings wants a file of them: name it with --embeddings")
+    return EmbeddingFile(config.embeddings)
+
+
+def check_embeddings(project: Path, asked: Mapping[str, Any], embeddings: EmbeddingFile | int | None) -> None:
+    """Make sure that photographs have vectors of their own where those of a project have, and only there.
+
+    Parameters
+    ----------
+    project : Path
+    asked : mapping
+        What the features of the project depend on (see `parameters_of`).
+    embeddings : EmbeddingFile, int or None
+        What is given, or how many numbers its vectors have.
+
+    Raises
+    ------
+    UsageError
+        They have to be given, must not be, or have another number of numbers.
+    """
+    known = asked.get("embeddings")
+    given = embeddings.dimension if isinstance(embeddings, EmbeddingFile) else embeddings
+    if known is None and given is not None:
+        raise UsageError(
+            f"the photographs of {project} are described by {' and '.join(asked)}, not by embeddings: leave them out"
+        )
+    if known is not None and given is None:
+        raise UsageError(
+            f"the photographs of {project} are described by embeddings, of {known['dimension']} numbers each: pass "
+            "those of the new ones, made in the same way, with --embeddings (in Python: embeddings=)"
+        )
+    if known is not None and given != known["dimension"]:
+        raise UsageError(
+            f"the embeddings of {project} have {known['dimension']} numbers, these {given}: pass such as are made in "
+            "the same way"
+        )
+
+
+def check_same_order(asked: Mapping[str, Any], embeddings: Embeddings) -> None:
+    """Make sure that rows without paths are not taken for other photographs than before.
+
+    Parameters
+    ----------
+    asked : mapping
+        What the features that a project has until now depend on (see `parameters_of`).
+    embeddings : Embeddings
+
+    Raises
+    ------
+    UsageError
+        The file is the same, the list of photographs is another.
+    """
+    known, now = asked.get("embeddings", {}), embeddings.parameters
+    if known.get("sha256") == now["sha256"] and known.get("order") != now.get("order"):
+        raise UsageError(
+            f"{embeddings.file.path} is the file of the call before, but the photographs are no longer the same, so "
+            "its rows cannot be theirs: write it anew, or the path of each row into "
+            f"{embeddings.file.path.with_suffix('.txt').name} beside it"
+        )
 
 
 def check_same_model(asked: Mapping[str, Any]) -> None:
@@ -104,8 +187,9 @@ def check_same_model(asked: Mapping[str, Any]) -> None:
 
 
 def config_of(parameters: Mapping[str, Mapping[str, Any]]) -> ExtractConfig:
-    """The configuration that gave these `parameters_of`, as the card of a project's extraction holds them."""
-    known: dict[str, Any] = {"features": tuple(name for name in FEATURES if name in parameters)}
+    """The configuration that gave these `parameters_of`, as the card of a project's extraction holds them; where there
+    were embeddings, without their file."""
+    known: dict[str, Any] = {"features": tuple(name for name in MODALITIES if name in parameters)}
     if "sift" in parameters:
         known |= {"keypoints": parameters["sift"]["keypoints"], "side": parameters["sift"]["side"]}
     if "cnn" in parameters:

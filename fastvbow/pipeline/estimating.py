@@ -5,16 +5,21 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
 
 from fastvbow.config import ExtractConfig, ExtractOptions
 from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
+from fastvbow.features.aligned import AlignedVectors
+from fastvbow.features.embeddings import Embeddings
 from fastvbow.memory import physical_memory
+from fastvbow.pipeline.describing import open_embeddings, parameters_of
 from fastvbow.pipeline.extraction import check_and_scan
 from fastvbow.pipeline.shard_work import Worker
 
@@ -75,16 +80,20 @@ def estimate(
     NoImagesError, UsageError, ProjectError, ProviderUnavailableError, MissingExtraError
     """
     config, options = config or ExtractConfig(), options or ExtractOptions()
-    table = check_and_scan(source, project, jobs=jobs, device=device, limit=options.limit)
+    given = open_embeddings(config)
+    table, embeddings = check_and_scan(source, project, given, jobs=jobs, device=device, limit=options.limit)
     workers = effective_jobs(jobs)
-    worker = Worker(config, device, [], False, options.max_memory or physical_memory() // 2, options.batch)
     sample = np.unique(np.linspace(0, len(table) - 1, SAMPLE + WARM * workers).astype(int)).tolist()
+    place_of = {index: place for place, index in enumerate(sample)}
     warm, timed = (sample[: WARM * workers], sample[WARM * workers :]) if len(sample) > SAMPLE // 2 else ([], sample)
     n_bytes, reasons = 0, Counter[str]()
+    with _vectors(embeddings, sample) as vectors:
+        budget = options.max_memory or physical_memory() // 2
+        worker = Worker(config, parameters_of(config, embeddings), device, [], False, budget, options.batch, vectors)
     with one_thread_each(), closing(worker), make_executor(workers) as executor:
 
         def look(indices: list[int]) -> list[Any]:
-            tasks = ((i, table.identity(i)) for i in indices)
+            tasks = ((i, table.identity(i), place_of[i]) for i in indices)
             return list(run_tasks(executor, lambda task: worker.begin(table, *task)[1](), tasks, ahead=2 * workers))
 
         look(warm)
@@ -96,6 +105,7 @@ def estimate(
             reasons[record.reason] += 1
             continue
         n_bytes += sum(part.descriptors.nbytes + part.keypoints.nbytes + 8 for part in record.features.values())
+    aside = 0 if embeddings is None else 2 * (1 + embeddings.file.dimension)  # bytes, while extraction goes on
     rate = len(timed) / spent
     place = next(folder for folder in (project.absolute(), *project.absolute().parents) if folder.exists())
     return Estimate(
@@ -104,11 +114,22 @@ def estimate(
         skipped=dict(reasons),
         images_per_second=round(rate, 2),
         seconds=round(len(table) / rate, 1),
-        disk=int(n_bytes / len(timed) * len(table)) + 200 * len(table),  # and the tables
+        disk=int(n_bytes / len(timed) * len(table)) + (200 + aside) * len(table),  # and the tables
         disk_free=shutil.disk_usage(place).free,
         memory=BASE + min(options.max_memory or physical_memory() // 2, workers * _largest(records)) + 700 * len(table),
         jobs=workers,
     )
+
+
+@contextmanager
+def _vectors(embeddings: Embeddings | None, images: Sequence[int]) -> Iterator[tuple[Path, int] | None]:
+    """A file of the embeddings of some images, and how many numbers each has, if there are such."""
+    if embeddings is None:
+        yield None
+        return
+    with NamedTemporaryFile(buffering=0) as file:
+        embeddings.align(AlignedVectors.create(file, embeddings.file.dimension, len(images)), images)
+        yield Path(file.name), embeddings.file.dimension
 
 
 def _largest(records: list[Any]) -> int:

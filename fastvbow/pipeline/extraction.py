@@ -9,9 +9,9 @@ import shutil
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,17 @@ from fastvbow.config import ExtractConfig, ExtractOptions
 from fastvbow.errors import NoImagesError, ProjectError, StoreCorruptError, TooManySkippedError, UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, make_executor, make_process_executor, one_thread_each, run_tasks
+from fastvbow.features.aligned import AlignedVectors
 from fastvbow.features.cnn import DEVICES, CnnExtractor
+from fastvbow.features.embeddings import EmbeddingFile, Embeddings
 from fastvbow.features.store import FeatureShard
 from fastvbow.images.sources import scan
-from fastvbow.images.table import ImageTable
+from fastvbow.images.table import ImageTable, readable
 from fastvbow.memory import physical_memory
-from fastvbow.pipeline.describing import parameters_of
+from fastvbow.pipeline.describing import check_same_order, open_embeddings, parameters_of
 from fastvbow.pipeline.shard_work import Done, ShardTask, Worker, start_process, work_in_process
 from fastvbow.pipeline.stage import run_stage
-from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_file
+from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_file, scratch_file
 
 __all__ = [
     "check_and_scan",
@@ -37,6 +39,7 @@ __all__ = [
     "check_writable_name",
     "extract",
     "extract_table",
+    "match_embeddings",
     "open_shards",
     "shard_folder",
     "shard_keys",
@@ -132,27 +135,40 @@ def extract(
     """
     options, config = options or ExtractOptions(), config or ExtractConfig()
     parameters_of(config)  # is there such a model?
-    table = check_and_scan(source, project, jobs=jobs, device=device, limit=options.limit)
+    given = open_embeddings(config)
+    table, embeddings = check_and_scan(source, project, given, jobs=jobs, device=device, limit=options.limit)
     folder = ProjectFolder.create(project, source, __version__)
-    return extract_table(folder, table, config, options=options, jobs=jobs, device=device, listener=listener)
+    return extract_table(
+        folder, table, config, embeddings, options=options, jobs=jobs, device=device, listener=listener
+    )
 
 
-def check_and_scan(source: Path, project: Path, *, jobs: int | None, device: str, limit: int = 0) -> ImageTable:
-    """List the images of a source, once it is known that the other arguments of `extract` can be used."""
+def check_and_scan(
+    source: Path, project: Path, given: EmbeddingFile | None, *, jobs: int | None, device: str, limit: int = 0
+) -> tuple[ImageTable, Embeddings | None]:
+    """List the images of a source, and find their embeddings if there are such, once it is known that the other
+    arguments of `extract` can be used."""
     effective_jobs(jobs)
     check_device(device)
     check_writable_name(project)
     table = scan(source)
+    embeddings = match_embeddings(given, table)  # to all: rows without paths are counted
     if not limit:
-        return table
+        return table, embeddings
     first = table.part(0, limit)
-    return replace(first, n_others=table.n_others, unlisted=table.unlisted, warnings=table.warnings)
+    return replace(first, n_others=table.n_others, unlisted=table.unlisted, warnings=table.warnings), embeddings
+
+
+def match_embeddings(given: EmbeddingFile | None, table: ImageTable) -> Embeddings | None:
+    """The embeddings of a source's images."""
+    return None if given is None else given.match(table.names, table.image_ids, os.fsdecode(table.root))
 
 
 def extract_table(
     project: ProjectFolder,
     table: ImageTable,
     config: ExtractConfig,
+    embeddings: Embeddings | None,
     *,
     options: ExtractOptions,
     jobs: int | None,
@@ -161,14 +177,18 @@ def extract_table(
 ) -> StageCard:
     """What `extract` does once the images are listed and the project is there."""
     workers = effective_jobs(jobs)
-    parameters = parameters_of(config)
+    parameters = parameters_of(config, embeddings)
+    if embeddings is not None and (card := project.card("extract")) is not None:
+        check_same_order(card.parameters, embeddings)
     for message in table.unlisted:
         listener(Event("extract", "warning", f"cannot list the folder {message}: its images are missing"))
-    for message in table.warnings:
+    for message in [*table.warnings, *(embeddings.warnings if embeddings else ())]:
         listener(Event("extract", "warning", message))
+    for message in embeddings.notes if embeddings else ():
+        listener(Event("extract", "note", message))
     if table.n_others:
         listener(Event("extract", "note", f"{table.n_others} files passed over that are no images by their names"))
-    run = _Extraction(project, table, config, parameters, options, workers, device, listener)
+    run = _Extraction(project, table, config, parameters, embeddings, options, workers, device, listener)
     return run_stage(
         project,
         "extract",
@@ -188,13 +208,14 @@ class _Extraction:
         table: ImageTable,
         config: ExtractConfig,
         parameters: Mapping[str, Any],
+        embeddings: Embeddings | None,
         options: ExtractOptions,
         jobs: int,
         device: str,
         listener: Listener,
     ) -> None:
         self.project, self.table, self.options, self.jobs, self.listener = project, table, options, jobs, listener
-        self.config, self.device = config, device
+        self.config, self.device, self.parameters, self.embeddings = config, device, parameters, embeddings
         self.ranges, self.keys = shard_ranges(len(table)), shard_keys(table, parameters)
 
     def why_again(self, card: StageCard) -> str:
@@ -209,7 +230,7 @@ class _Extraction:
         self.project.features.mkdir(exist_ok=True)
         standing = self._sort_out()
         tasks = [
-            ShardTask(shard_folder(self.project, i), self.keys[i], self.table.part(*bounds))
+            ShardTask(shard_folder(self.project, i), self.keys[i], self.table.part(*bounds), bounds[0])
             for i, bounds in enumerate(self.ranges)
             if i not in standing
         ]
@@ -219,16 +240,35 @@ class _Extraction:
             progress = _Progress(self.listener, len(self.table), done, reasons, self.options.max_error_rate)
             budget = self.options.max_memory or physical_memory() // 2
             stale = sorted(self.project.features.glob(f"{STALE}*"))
-            how = (self.config, self.device, stale, bool(self.options.retry))
-            if self.options.executor == "threads" or self.jobs == 1:
-                self._in_threads(tasks, progress, Worker(*how, budget, self.options.batch))
-            else:
-                self._in_processes(tasks, progress, (*how, budget // self.jobs, self.options.batch))
+            how = (self.config, self.parameters, self.device, stale, bool(self.options.retry))
+            with self._vectors() as vectors:
+                if self.options.executor == "threads" or self.jobs == 1:
+                    self._in_threads(tasks, progress, Worker(*how, budget, self.options.batch, vectors))
+                else:
+                    self._in_processes(tasks, progress, (*how, budget // self.jobs, self.options.batch, vectors))
             self._note(f"{progress.taken} photographs taken over from earlier shards", bool(progress.taken))
         counted = self._count()
         for folder in self.project.features.glob(f"{STALE}*"):
             shutil.rmtree(folder)
         return counted
+
+    def _place(self) -> dict[str, str]:
+        """Where the embeddings came from, for people: another file with the same bytes is as good."""
+        if self.embeddings is None:
+            return {}
+        return {"embeddings from": readable(os.fsencode(self.embeddings.file.path.absolute()))}
+
+    @contextmanager
+    def _vectors(self) -> Iterator[tuple[Path, int] | None]:
+        """A file of the embeddings in the order of the images, and how many numbers each has, if there are such."""
+        if self.embeddings is None:
+            yield None
+            return
+        given = self.embeddings.file
+        with scratch_file(self.project.features, "embeddings") as path:
+            with path.open("w+b", buffering=0) as file:
+                self.embeddings.align(AlignedVectors.create(file, given.dimension, len(self.table)))
+            yield path, given.dimension
 
     def _note(self, message: str, said: bool) -> None:
         if said:
@@ -315,6 +355,7 @@ class _Extraction:
             "skipped": n_skipped,
             **{f"{k} features": v for k, v in rows.items()},
             "reasons": dict(reasons),
+            **self._place(),
             "content": content.hexdigest(),
         }
 

@@ -17,15 +17,16 @@ import msgspec
 
 from fastvbow.config import EncodeConfig, ExtractConfig, TopicsConfig, VocabularyConfig
 from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
+from fastvbow.features.embeddings import EmbeddingFile
 from fastvbow.images.table import readable
-from fastvbow.pipeline.describing import config_of, parameters_of
+from fastvbow.pipeline.describing import check_embeddings, config_of, parameters_of
 from fastvbow.project import ProjectFolder, fingerprint_of
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.words.vocabulary import Vocabulary
 
 __all__ = ["Origin", "Taken"]
 
-_FIELDS = {"sift": ("keypoints", "side"), "cnn": ("model",)}
+_FIELDS = {"sift": ("keypoints", "side"), "cnn": ("model",), "embeddings": ()}
 """What a person says of each kind of feature."""
 
 
@@ -83,7 +84,7 @@ class Origin:
     model: Taken | None
 
     @classmethod
-    def open(cls, root: Path, project: Path, *, refit: bool = False) -> Origin:
+    def open(cls, root: Path, project: Path, *, refit: bool = False, embeddings: EmbeddingFile | None = None) -> Origin:
         """Read what is taken over.
 
         Parameters
@@ -94,11 +95,13 @@ class Origin:
             The one that takes it; it need not be there yet.
         refit : bool, default=False
             Take the vocabulary, not the model.
+        embeddings : EmbeddingFile, optional
+            Those of the photographs of `project`, where there are such.
 
         Raises
         ------
         UsageError
-            `project` is the same, or lies inside.
+            `project` is the same, or lies inside; or its `embeddings` are lacking, too many, or do not fit.
         ProjectError, StageMissingError, StoreCorruptError
             `root` is no project, of a newer format, not finished, damaged, being worked on, or its photographs were
             described by what is not installed here.
@@ -110,7 +113,11 @@ class Origin:
         folder = ProjectFolder.open(root)
         stages = ["extract", "vocabulary", "encode", *([] if refit else ["topics"])]
         cards = {stage: folder.require(stage) for stage in stages}
-        config = _installed(root, cards["extract"].parameters)
+        described = cards["extract"].parameters
+        check_embeddings(root, described, embeddings)
+        config = _installed(root, described)
+        if embeddings is not None:
+            config = msgspec.structs.replace(config, embeddings=embeddings.path)
         words = Vocabulary.load(folder.vocabulary).n_words
         vocabulary = Taken.read(folder.vocabulary, root, cards["vocabulary"].parameters)
         model = None
@@ -169,7 +176,7 @@ def _installed(root: Path, described: Mapping[str, Any]) -> ExtractConfig:
     except UsageError as error:
         raise ProjectError(f"cannot describe photographs as {root} does: {error}") from None
     for feature, known in described.items():
-        for name, value in known.items():
+        for name, value in known.items() if feature != "embeddings" else ():  # every corpus has its own
             if (found := here.get(feature, {}).get(name)) != value:
                 what = f"{feature} with {name} {value}"
                 raise ProjectError(f"cannot describe photographs as {root} does: it has {what}, installed is {found}")

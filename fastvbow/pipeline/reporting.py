@@ -134,7 +134,7 @@ def _parameters(cards: dict[str, StageCard]) -> dict[str, str]:
     for stage, card in cards.items():
         for name, value in card.parameters.items():
             if isinstance(value, dict):
-                value = ", ".join(f"{k} {v}" for k, v in value.items() if k != "sha256")
+                value = ", ".join(f"{k} {v}" for k, v in value.items() if k not in {"sha256", "order"})
             # of what was taken over a person wants to know the place, not the fingerprint
             lines[f"{stage}: {name}"] = str(card.outputs.get("taken from", value) if name == "origin" else value)
     return lines

@@ -16,12 +16,13 @@ from fastvbow.errors import UsageError
 from fastvbow.events import Listener, log_events
 from fastvbow.executors import effective_jobs
 from fastvbow.pipeline.beforehand import check_enough_images, check_labels
-from fastvbow.pipeline.describing import parameters_of
+from fastvbow.pipeline.describing import open_embeddings, parameters_of
 from fastvbow.pipeline.extraction import check_and_scan, extract_table
 from fastvbow.project import STAGES, ProjectFolder, StageCard
 from fastvbow.words.shares import share_words
 
 if TYPE_CHECKING:
+    from fastvbow.features.embeddings import EmbeddingFile
     from fastvbow.pipeline.origin import Origin
 
 __all__ = ["RunResult", "run"]
@@ -120,7 +121,8 @@ def run(
         One of `fastvbow.errors`; finished stages stay and are reused by the next call.
     """
     started = time.perf_counter()
-    taken = _open_origin(origin, project, refit)
+    given = open_embeddings(extract_config) if extract_config else None
+    taken = _open_origin(origin, project, refit, given)
     if taken:
         taken.check(asked, extract_config, vocabulary_config, encode_config, topics_config)
         extract_config, encode_config = taken.extract_config, taken.encode_config
@@ -130,7 +132,8 @@ def run(
         share_words(vocabulary_config.words, [name for kind in extract_config.features for name in MODALITIES[kind]])
     parameters_of(extract_config)  # is there such a model?
     n_needed = 1 if taken and taken.model else topics_config.topics
-    table = check_and_scan(source, project, jobs=jobs, device=device, limit=extract_options.limit)
+    limit = extract_options.limit
+    table, embeddings = check_and_scan(source, project, given, jobs=jobs, device=device, limit=limit)
     check_labels(table, labels)
     check_enough_images(len(table), n_needed)  # before the long work
     folder = ProjectFolder.create(project, source, __version__)
@@ -143,7 +146,14 @@ def run(
 
     with folder.lock():  # for the whole route: nobody may change a stage between two others
         extracted = extract_table(
-            folder, table, extract_config, options=extract_options, jobs=jobs, device=device, listener=listener
+            folder,
+            table,
+            extract_config,
+            embeddings,
+            options=extract_options,
+            jobs=jobs,
+            device=device,
+            listener=listener,
         )
         timed("extract", extracted)
         check_enough_images(extracted.outputs["images"] - extracted.outputs["skipped"], n_needed)
@@ -164,14 +174,14 @@ def run(
     )
 
 
-def _open_origin(origin: Path | None, project: Path, refit: bool) -> Origin | None:
+def _open_origin(origin: Path | None, project: Path, refit: bool, embeddings: EmbeddingFile | None) -> Origin | None:
     if origin is None:
         if refit:
             raise UsageError("--refit trains topics on the words of another project: name it with --from")
         return None
     from fastvbow.pipeline.origin import Origin  # heavy, and a run from nothing extracts while it imports
 
-    return Origin.open(origin, project, refit=refit)
+    return Origin.open(origin, project, refit=refit, embeddings=embeddings)
 
 
 def _vocabulary(

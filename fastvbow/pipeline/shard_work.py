@@ -10,13 +10,17 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fastvbow.config import ExtractConfig
 from fastvbow.errors import ImageError
 from fastvbow.executors import one_thread_each
+from fastvbow.features.aligned import REASONS, AlignedVectors, as_features
 from fastvbow.features.base import Extractor
 from fastvbow.features.earlier import EarlierFeatures
 from fastvbow.features.store import ImageRecord
@@ -25,7 +29,7 @@ from fastvbow.images.decode import MOST_PIXELS, silence_decoders
 from fastvbow.images.header import image_size
 from fastvbow.images.table import ImageTable
 from fastvbow.memory import Allowance
-from fastvbow.pipeline.describing import begin_description, decoded_side, make_extractors, parameters_of
+from fastvbow.pipeline.describing import begin_description, decoded_side, make_extractors
 from fastvbow.project import STAGES, fingerprint_of
 
 __all__ = ["Done", "ShardTask", "Worker", "start_process", "work_in_process"]
@@ -36,11 +40,12 @@ _UNFINISHED = 4  # shards that may wait for the disk
 
 @dataclass(frozen=True)
 class ShardTask:
-    """A shard to make: where, under which key, of which images."""
+    """A shard to make: where, under which key, of which images, the how many-th of all the first of them is."""
 
     folder: Path
     key: str
     table: ImageTable
+    start: int
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Worker:
     Parameters
     ----------
     config : ExtractConfig
+    parameters : mapping
+        See `fastvbow.pipeline.describing.parameters_of`.
     device : str
     earlier : sequence of Path
         Shards whose features may be taken over.
@@ -78,26 +85,36 @@ class Worker:
         What decoded images may take at once.
     batch : int, default=0
         See `CnnExtractor`.
+    vectors : tuple of (Path, int), optional
+        A file of embeddings in the order of the images, and how many numbers each has.
     """
 
     def __init__(
         self,
         config: ExtractConfig,
+        parameters: Mapping[str, Any],
         device: str,
         earlier: Sequence[Path],
         retry: bool,
         n_bytes: int,
         batch: int = 0,
+        vectors: tuple[Path, int] | None = None,
     ) -> None:
         silence_decoders()
         self.extractors = make_extractors(config, device, batch)
-        self._ahead = max(extractor.ahead for extractor in self.extractors)
-        self._modalities = [m for extractor in self.extractors for m in extractor.modalities]
+        self._vectors = None if vectors is None else AlignedVectors.open(*vectors)
+        self._ahead = max((extractor.ahead for extractor in self.extractors), default=0)
+        self._wanted = [m.name for extractor in self.extractors for m in extractor.modalities]
         self._least_side = decoded_side(config)
+        kinds = [
+            *(extractor.modalities for extractor in self.extractors),
+            *([] if self._vectors is None else [self._vectors.modalities]),
+        ]
+        self._modalities = [m for modalities in kinds for m in modalities]
         self._made_by = {
             m.name: fingerprint_of([STAGES["extract"], known])
-            for extractor, known in zip(self.extractors, parameters_of(config).values(), strict=True)
-            for m in extractor.modalities
+            for modalities, known in zip(kinds, parameters.values(), strict=True)
+            for m in modalities
         }
         self._earlier, self._retry, self._allowance = EarlierFeatures(earlier), retry, Allowance(n_bytes)
         self._finisher = ThreadPoolExecutor(1, "fastvbow-finisher")
@@ -116,7 +133,7 @@ class Worker:
                     if stop():
                         raise _StopError
                     if index < len(identities):
-                        begun.append(self.begin(task.table, index, identities[index]))
+                        begun.append(self.begin(task.table, index, identities[index], task.start + index))
                     if begun and index >= self._ahead:
                         n_bytes, wait = begun.popleft()
                         record = wait()
@@ -144,18 +161,30 @@ class Worker:
         self._finisher.shutdown()
         for extractor in self.extractors:
             extractor.close()
+        if self._vectors is not None:
+            self._vectors.close()
 
-    def begin(self, table: ImageTable, index: int, identity: bytes) -> tuple[int, Callable[[], ImageRecord]]:
-        """Begin to describe an image, whose `ImageTable.identity` it is: the bytes read, and what waits for the end."""
-        known = self._earlier.find(identity, self._made_by)
+    def begin(
+        self, table: ImageTable, index: int, identity: bytes, place: int
+    ) -> tuple[int, Callable[[], ImageRecord]]:
+        """Begin to describe an image, whose `ImageTable.identity` it is: the bytes read, and what waits for the end.
+
+        Its embedding, if there are such, stands at `place`.
+        """
+        vector = None if self._vectors is None else self._vectors.of(place)
+        if isinstance(vector, str):  # without it the photograph could not be compared with the others
+            without = ImageRecord(None, vector, 0, 0, "", identity)
+            return 0, lambda: without
+        known = self._earlier.find(identity, {name: self._made_by[name] for name in self._wanted})
         if known is not None and known.reason is not None:
-            if not self._retry:
+            if not self._retry and known.reason not in REASONS:
                 return 0, lambda: known
             known = None
         features = dict(known.features or {}) if known is not None else {}
         todo = self._lacking(features)
         if known is not None and not todo:
-            return 0, lambda: known
+            whole = _with_vector(known, vector)
+            return 0, lambda: whole
         n_bytes = 0
         try:
             data = table.read(index)
@@ -174,12 +203,20 @@ class Worker:
 
         def record() -> ImageRecord:
             found = wait()
-            return ImageRecord({**features, **found.features}, None, found.width, found.height, content, identity)
+            looked = ImageRecord({**features, **found.features}, None, found.width, found.height, content, identity)
+            return _with_vector(looked, vector)
 
         return n_bytes, record
 
     def _lacking(self, features: Mapping[str, Any]) -> list[Extractor]:
         return [e for e in self.extractors if any(m.name not in features for m in e.modalities)]
+
+
+def _with_vector(record: ImageRecord, vector: NDArray[np.float16] | None) -> ImageRecord:
+    """A photograph that was read, and its embedding, if there are such."""
+    if vector is None:
+        return record
+    return replace(record, features={**(record.features or {}), **as_features(vector, record.width, record.height)})
 
 
 def memory_of(data: bytes) -> int:
