@@ -18,7 +18,7 @@ import hashlib
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,6 +49,10 @@ class _Rows(Protocol):
     n_rows: int
     dimension: int
     key: str | None
+
+    @property
+    def files(self) -> list[Path]:
+        """All that it is read from."""
 
     def names(self) -> Iterator[str | None]:
         """What each row goes by, where there is a `key`."""
@@ -169,12 +173,12 @@ class EmbeddingFile:
 
     def __init__(self, path: Path | str) -> None:
         self.path = path = Path(path)
-        kinds = {".npy": _Array, ".parquet": _Table}
+        kinds: dict[str, Callable[[Path], _Rows]] = {".npy": _Array, ".parquet": _Table}
         kind = kinds.get(path.suffix.lower())
         if kind is None:
             raise UsageError(f"--embeddings takes a file {' or '.join(kinds)}, not {path}")
         with _told(path):
-            self._rows: Any = kind(path)
+            self._rows: _Rows = kind(path)
             self._state = self._look()
 
     def _look(self) -> list[tuple[int, int]]:
@@ -183,12 +187,12 @@ class EmbeddingFile:
     @property
     def dimension(self) -> int:
         """How many numbers a vector has."""
-        return int(self._rows.dimension)
+        return self._rows.dimension
 
     @property
     def n_rows(self) -> int:
         """How many vectors there are."""
-        return int(self._rows.n_rows)
+        return self._rows.n_rows
 
     def blocks(self) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
         """Runs of rows: the vectors of those that have one, (m, dimension), and which have.
@@ -248,7 +252,7 @@ class EmbeddingFile:
     def _by_name(self, names: Sequence[str], image_ids: Sequence[str], root: str) -> Embeddings:
         key = self._rows.key
         keys = names if key == "path" else image_ids
-        places = {name: i for i, name in enumerate(keys)}
+        places: dict[str | None, int] = {name: i for i, name in enumerate(keys)}
         alike = {name for name, n in Counter(keys).items() if n > 1} if len(places) < len(keys) else set()
         rows = np.full(len(keys), -1, np.int64)
         unknown: list[str | None] = []
@@ -261,7 +265,7 @@ class EmbeddingFile:
                 n_unknown += 1
                 unknown = unknown or [given]
                 continue
-            if given in alike:
+            if keys[place] in alike:
                 raise UsageError(f"{self.path}: several photographs read {given!r}: name them by image_id, not by path")
             if rows[place] >= 0:
                 raise UsageError(f"{self.path} has two vectors of {given!r}, in rows {rows[place]} and {row} (from 0)")
