@@ -27,7 +27,7 @@ Origin = Annotated[
 ]
 Refit = Annotated[bool, typer.Option("--refit", help="With --from: take the words alone and train topics anew.")]
 Features = Annotated[
-    str, typer.Option(help="Which features: sift, cnn or sift,cnn; cnn means the --embeddings where there are such.")
+    str, typer.Option(help="Which features: sift, cnn or sift,cnn; cnn means the embeddings where such are given.")
 ]
 Embeddings = Annotated[
     Path | None,

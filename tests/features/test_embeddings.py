@@ -77,6 +77,12 @@ def test_the_path_counts_where_both_are_there(tmp_path):
     same(read(write(tmp_path / "v.parquet", VECTORS, path=NAMES, image_id=list(range(12)))))
 
 
+def test_whole_numbers(tmp_path):
+    vectors = np.arange(1, 73).reshape(12, 6)
+    for kind in (pa.uint8(), pa.int64()):
+        same(read(write(tmp_path / "v.parquet", pa.array(vectors.tolist(), pa.list_(kind)), path=NAMES)), vectors)
+
+
 @pytest.mark.parametrize("spelt", ["./{}", "/photographs/{}", "/photographs//./{}"])
 def test_other_spellings_of_a_path(spelt, tmp_path):
     same(read(write(tmp_path / "v.parquet", VECTORS, path=[spelt.format(name) for name in NAMES])))
@@ -133,7 +139,11 @@ def test_what_a_photograph_may_lack(tmp_path):
     vectors[3, 1] = np.inf
     rows = [None if i == 1 else list(row) for i, row in enumerate(vectors)]
     rows[4] = [None, *rows[4][1:]]
-    for number, array in enumerate([pa.array(rows), pa.array(rows, pa.list_(pa.float32(), 6))]):
+    kinds = [pa.list_(pa.float64()), pa.list_(pa.float32(), 6), pa.list_(pa.float16())]
+    for number, kind in enumerate(kinds):
+        array = pa.array(
+            [row and [x if x is None else kind.value_type.to_pandas_dtype()(x) for x in row] for row in rows], kind
+        )
         found = read(write(tmp_path / f"{number}.parquet", array[:-1], path=NAMES[:-1]))
         assert [row for row in found if isinstance(row, str)] == [
             "its embedding is null",
@@ -263,7 +273,7 @@ print(peak() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 @pytest.mark.parametrize("kind", ["npy", "parquet"])
 def test_memory_does_not_grow_with_the_file(kind, tmp_path):
-    n, dimension = 60_000, 500  # 120 MB
+    n, dimension = 120_000, 500  # 240 MB, in Parquet one group of rows
     path = tmp_path / f"v.{kind}"
     if kind == "npy":
         array = np.lib.format.open_memmap(path, "w+", np.float32, (n, dimension))
@@ -273,6 +283,6 @@ def test_memory_does_not_grow_with_the_file(kind, tmp_path):
         part = fixed(np.ones((n, dimension), np.float32))
         names = np.random.default_rng(0).permutation(n).astype(str).tolist()
         pq.write_table(pa.table({"path": names, "embedding": part}), path, compression="none", use_dictionary=False)
-    assert path.stat().st_size > 115e6
+    assert path.stat().st_size > 235e6
     done = subprocess.run([sys.executable, "-c", MEASURE, path, str(n)], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 60e6
+    assert int(done.stdout) < 120e6  # a block in several forms, and what Arrow keeps: as much for any file
