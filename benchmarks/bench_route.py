@@ -19,7 +19,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from fastvbow import pipeline
-from fastvbow.config import TopicsConfig, VocabularyConfig
+from fastvbow.config import ExtractConfig, TopicsConfig, VocabularyConfig
 from fastvbow.evaluation.clustering import clustering_scores
 from fastvbow.images.labels import read_labels
 from fastvbow.images.table import ImageTable
@@ -40,13 +40,14 @@ def kmeans_scores(project: Path, n_groups: int, seed: int) -> dict[str, float]:
     return clustering_scores(labels, KMeans(n_groups, n_init=20, random_state=seed).fit(vectors).labels_)
 
 
-def measure(source: Path, n_topics: int, seeds: list[int], project: Path) -> str:
+def measure(source: Path, n_topics: int, seeds: list[int], project: Path, model: str) -> str:
     """One row of the table. The first seed runs from nothing and is timed; the others reuse its features."""
     route, peer = [], []
     for seed in seeds:
         result = pipeline.run(
             source,
             project,
+            extract_config=ExtractConfig(model=model),
             vocabulary_config=VocabularyConfig(seed=seed),
             topics_config=TopicsConfig(topics=n_topics, seed=seed),
         )
@@ -72,17 +73,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpora", nargs="+", metavar="FOLDER:TOPICS")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--model", default=ExtractConfig().model, help="the CNN (default: %(default)s)")
     given = parser.parse_args()
     seeds = [int(seed) for seed in given.seeds.split(",")]
     print(
-        f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, seeds {given.seeds}\n"
+        f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
+        f"{given.model}, seeds {given.seeds}\n"
     )
     print("| corpus (images) | topics | ACC | NMI | ARI | purity | K-Means on pooled: ACC / NMI | a run from nothing |")
     print("|---|---|---|---|---|---|---|---|")
     for corpus in given.corpora:
         folder, _, topics = corpus.rpartition(":")
         with tempfile.TemporaryDirectory() as scratch:
-            print(measure(Path(folder), int(topics), seeds, Path(scratch) / "project"), flush=True)
+            print(measure(Path(folder), int(topics), seeds, Path(scratch) / "project", given.model), flush=True)
 
 
 if __name__ == "__main__":
