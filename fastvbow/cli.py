@@ -24,6 +24,7 @@ from fastvbow.cli_options import (
     Embeddings,
     Executor,
     Features,
+    Fusion,
     Jobs,
     Json,
     Keypoints,
@@ -108,6 +109,7 @@ def run(
     origin: Origin = None,
     refit: Refit = False,
     words: Words = _VOCABULARY.words,
+    fusion: Fusion = _VOCABULARY.fusion,
     keypoints: Keypoints = _EXTRACT.keypoints,
     side: Side = _EXTRACT.side,
     topics: TopicCount = _TOPICS.topics,
@@ -145,7 +147,7 @@ def run(
             refit=refit,
             extract_config=extract_config(features, keypoints, side, model, embeddings),
             extract_options=extract_options(executor, max_memory, retry, max_error_rate, limit, batch),
-            vocabulary_config=VocabularyConfig(words=words, seed=seed),
+            vocabulary_config=VocabularyConfig(words=words, fusion=fusion, seed=seed),
             topics_config=TopicsConfig(topics=topics, sweeps=sweeps, weights=_weights(weights), seed=seed),
             asked=asked_for(context),
             labels=labels,
@@ -244,6 +246,7 @@ def verify(
 def vocabulary(
     project: ProjectArgument,
     words: Words = _VOCABULARY.words,
+    fusion: Fusion = _VOCABULARY.fusion,
     seed: Seed = 0,
     jobs: Jobs = -1,
     as_json: Json = False,
@@ -253,7 +256,8 @@ def vocabulary(
     with working(quiet) as display:
         from fastvbow import pipeline
 
-        card = pipeline.vocabulary(project, VocabularyConfig(words=words, seed=seed), jobs=jobs, listener=display)
+        config = VocabularyConfig(words=words, fusion=fusion, seed=seed)
+        card = pipeline.vocabulary(project, config, jobs=jobs, listener=display)
     stage_done(card, as_json)
 
 

@@ -36,6 +36,9 @@ Embeddings = Annotated[
 Model = Annotated[str, typer.Option(help="The CNN; 'fastvbow models list' shows which there are.")]
 Keypoints = Annotated[int, typer.Option(help="At most so many SIFT keypoints an image.")]
 Side = Annotated[int, typer.Option(help="Longest side, in pixels, at which SIFT looks.")]
+Fusion = Annotated[
+    str, typer.Option(help="separate: words for SIFT and for the CNN's map; joint: for both at a keypoint's place.")
+]
 Words = Annotated[int, typer.Option(help="Visual words in all.")]
 TopicCount = Annotated[int, typer.Option("--topics", help="Topics, hence groups at most.")]
 Sweeps = Annotated[int, typer.Option(help="Gibbs sweeps over the corpus.")]

@@ -6,6 +6,7 @@ The command line shows these, the functions of `fastvbow.pipeline` take them, th
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -14,6 +15,7 @@ from fastvbow.errors import UsageError
 __all__ = [
     "EXECUTORS",
     "FEATURES",
+    "FUSIONS",
     "MODALITIES",
     "EncodeConfig",
     "ExtractConfig",
@@ -28,6 +30,7 @@ program has made."""
 FEATURES = ("sift", "cnn")
 EXECUTORS = ("threads", "processes")
 _MODEL = "efficientnet_lite0"
+FUSIONS = ("separate", "joint")
 _MOST = 2**31 - 1
 _MOST_SEED = 2**32 - 1
 
@@ -132,16 +135,33 @@ class VocabularyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     sample : int, default=200_000
         At most so many descriptors of a modality train its words; they are drawn evenly over the corpus.
     seed : int, default=0
+    fusion : {"separate", "joint"}, default="separate"
+        Words of their own for keypoints and for the CNN's map, or joint ones, of a keypoint and the map at its place
+        (see `fastvbow.words.joint`).
+    map_share : float, default=0.5
+        Part of the map in a joint word's squared distance, between 0 and 1.
     """
 
     words: int = 300
     sample: int = 200_000
     seed: int = 0
+    fusion: str = "separate"
+    map_share: float = 0.5
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the words depend on: without `fusion` where they are separate, as in projects that did not know it."""
+        known = msgspec.structs.asdict(self)
+        return known if self.fusion == "joint" else {n: known[n] for n in known if n not in ("fusion", "map_share")}
 
     def __post_init__(self) -> None:
         _within("--words", self.words, 1, _MOST)
         _within("--sample", self.sample, 1, _MOST)
         _within("--seed", self.seed, 0, _MOST_SEED)
+        if self.fusion not in FUSIONS:
+            raise UsageError(f"--fusion is one of {', '.join(FUSIONS)}, not {self.fusion}")
+        if not 0 < self.map_share < 1:
+            raise UsageError(f"map_share is between 0 and 1, not {self.map_share}")
 
 
 class EncodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -176,15 +196,17 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     topics : int, default=20
     sweeps : int, default=200
         Gibbs sweeps over the corpus.
-    weights : dict of str to float, default={"sift": 1, "conv": 1, "pooled": 1}
+    weights : dict of str to float, default={"sift": 1, "conv": 1, "pooled": 1, "joint": 1}
         How much a token of each modality counts (a multiple of 1/64). A photograph has up to 300 tokens of SIFT,
-        49 of the map and 300 of the pooled vector.
+        49 of the map and 300 of the pooled vector; ``joint`` ones stand for the first two where these are fused.
     seed : int, default=0
     """
 
     topics: int = 20
     sweeps: int = 200
-    weights: dict[str, float] = msgspec.field(default_factory=lambda: {"sift": 1.0, "conv": 1.0, "pooled": 1.0})
+    weights: dict[str, float] = msgspec.field(
+        default_factory=lambda: {"sift": 1.0, "conv": 1.0, "pooled": 1.0, "joint": 1.0}
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -193,8 +215,11 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         _within("--seed", self.seed, 0, _MOST_SEED)
         bad = [name for name, weight in self.weights.items() if not 1 / 64 <= weight <= 1 << 20]
         known = {name for names in MODALITIES.values() for name in names}
-        if bad or known != self.weights.keys():
-            raise UsageError(f"--weights takes numbers from 1/64 on for sift, conv and pooled, not {self.weights}")
+        if bad or known != self.weights.keys() - {"joint"}:
+            raise UsageError(
+                f"--weights takes numbers from 1/64 on for sift, conv, pooled and joint, not {self.weights}"
+            )
+        msgspec.structs.force_setattr(self, "weights", {**self.weights, "joint": self.weights.get("joint", 1.0)})
 
 
 def _within(option: str, value: int, least: int, most: int) -> None:

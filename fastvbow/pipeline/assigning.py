@@ -37,6 +37,7 @@ from fastvbow.pipeline.extraction import check_device, check_writable_name, matc
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.stream import TokenStream
+from fastvbow.words.joint import Located, features_for
 from fastvbow.words.tokens import encode
 from fastvbow.words.vocabulary import Vocabulary
 
@@ -186,10 +187,12 @@ class Project:
 
     def _theta(self, found: Mapping[str, LocalFeatures]) -> NDArray[np.float64]:
         """The mixture of a photograph with these features, (n_topics,)."""
-        features = {
-            name: (found[name].descriptors, np.array([0, len(found[name].descriptors)]))
-            for name in self.vocabulary.codebooks
-        }
+
+        def located(name: str) -> Located:
+            of = found[name]
+            return Located(of.descriptors, of.keypoints, np.array([0, len(of.descriptors)]))
+
+        features = features_for(self.vocabulary.codebooks, located)
         words, counts = encode(self.vocabulary, features, **self._encoding)
         stream = TokenStream(words, np.array([0, int(counts.sum())], dtype=np.int64), self.vocabulary.n_words)
         return self.model.transform(stream)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from fastvbow.config import EncodeConfig
 from fastvbow.errors import StoreCorruptError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, one_thread_each
+from fastvbow.features.store import FeatureShard
 from fastvbow.pipeline.extraction import open_shards, shard_ranges
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.project import ProjectFolder, StageCard, replace_folder
+from fastvbow.words.joint import Located, features_for
 from fastvbow.words.tokens import encode as encode_words
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["TokenShard", "encode", "open_tokens"]
+__all__ = ["TokenShard", "encode", "located", "open_tokens"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def _encode(project: ProjectFolder, config: EncodeConfig, jobs: int, listener: L
     total = sum(shard.card.n_images for shard in shards)
     with replace_folder(project.tokens) as folder, one_thread_each():
         for index, shard in enumerate(shards):
-            features = {name: (shard.descriptors(name), shard.offsets(name)) for name in vocabulary.codebooks}
+            features = features_for(vocabulary.codebooks, partial(located, shard))
             words, counts = encode_words(vocabulary, features, n_jobs=jobs, **msgspec.structs.asdict(config))
             (folder / f"shard-{index:05d}").mkdir()
             np.save(folder / f"shard-{index:05d}" / "words.npy", words)
@@ -90,6 +93,11 @@ def _encode(project: ProjectFolder, config: EncodeConfig, jobs: int, listener: L
             n_images, n_tokens = n_images + len(counts), n_tokens + len(words)
             listener(Event("encode", "step", done=n_images, total=total))
     return {"tokens": n_tokens}
+
+
+def located(shard: FeatureShard, name: str) -> Located:
+    """The features of one modality of a shard, as memory maps."""
+    return Located(shard.descriptors(name), shard.keypoints(name), shard.offsets(name))
 
 
 def open_tokens(project: ProjectFolder) -> Sequence[TokenShard]:

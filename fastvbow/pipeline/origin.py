@@ -159,7 +159,8 @@ class Origin:
             return self.model.parameters if self.model else {}
         if isinstance(config, VocabularyConfig):
             free = () if self.model else ("seed",)  # it is that of the topics, too, which are trained anew
-            return {name: value for name, value in self.vocabulary.parameters.items() if name not in free}
+            recorded = {"fusion": "separate", **self.vocabulary.parameters}
+            return {name: value for name, value in recorded.items() if name not in free}
         if isinstance(config, EncodeConfig):
             return msgspec.structs.asdict(self.encode_config)
         known: dict[str, Any] = {"features": self.extract_config.features}

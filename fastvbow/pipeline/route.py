@@ -19,7 +19,7 @@ from fastvbow.pipeline.beforehand import check_enough_images, check_labels
 from fastvbow.pipeline.describing import open_embeddings, parameters_of
 from fastvbow.pipeline.extraction import check_and_scan, extract_table
 from fastvbow.project import STAGES, ProjectFolder, StageCard
-from fastvbow.words.shares import share_words
+from fastvbow.words.shares import fused, share_words
 
 if TYPE_CHECKING:
     from fastvbow.features.embeddings import EmbeddingFile
@@ -129,7 +129,8 @@ def run(
     extract_config, vocabulary_config = extract_config or ExtractConfig(), vocabulary_config or VocabularyConfig()
     topics_config, extract_options = topics_config or TopicsConfig(), extract_options or ExtractOptions()
     if not taken:
-        share_words(vocabulary_config.words, [name for kind in extract_config.features for name in MODALITIES[kind]])
+        names = [name for kind in extract_config.features for name in MODALITIES[kind]]
+        share_words(vocabulary_config.words, fused(names, vocabulary_config.fusion))
     parameters_of(extract_config)  # is there such a model?
     n_needed = 1 if taken and taken.model else topics_config.topics
     limit = extract_options.limit

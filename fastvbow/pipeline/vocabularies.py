@@ -6,22 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.config import VocabularyConfig
+from fastvbow.config import MODALITIES, VocabularyConfig
 from fastvbow.errors import NoImagesError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, one_thread_each
 from fastvbow.features.store import FeatureShard
+from fastvbow.pipeline.encoding import located
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.stage import no_numerical_warnings, run_stage
 from fastvbow.project import ProjectFolder, StageCard, replace_folder
-from fastvbow.words.shares import share_words
-from fastvbow.words.vocabulary import Vocabulary, train_codebook
+from fastvbow.words.joint import JointFeatures, joint_sample, train_joint_codebook
+from fastvbow.words.shares import fused, share_words
+from fastvbow.words.vocabulary import Codebook, Vocabulary, train_codebook
 
-__all__ = ["vocabulary"]
+__all__ = ["draw_rows", "vocabulary"]
 
 
 def vocabulary(
@@ -46,13 +47,17 @@ def vocabulary(
     ------
     StageMissingError
         There are no features yet.
+    UsageError
+        Joint words are asked for, and one of the two kinds of features is not there.
     """
     folder, config = ProjectFolder.open(project), config or VocabularyConfig()
     workers = effective_jobs(jobs)
+    if config.fusion != "separate":  # before the words that there are lose their card
+        fused([name for kind in folder.require("extract").parameters for name in MODALITIES[kind]], config.fusion)
     return run_stage(
         folder,
         "vocabulary",
-        parameters=msgspec.structs.asdict(config),
+        parameters=config.parameters,
         after="extract",
         outputs=[folder.vocabulary],
         listener=listener,
@@ -67,37 +72,66 @@ def _train(project: ProjectFolder, config: VocabularyConfig, jobs: int, listener
         raise NoImagesError(
             f"no image of {project.source} has a single keypoint, so nothing to group them by: add --features cnn"
         )
-    shares = share_words(config.words, names)
+    shares = share_words(config.words, fused(names, config.fusion))
     codebooks = {}
     with one_thread_each(), no_numerical_warnings():
         for number, (name, share) in enumerate(shares.items()):
             rng = np.random.default_rng([config.seed, number])
-            sample = _sample(shards, name, config.sample, rng)
-            codebooks[name] = train_codebook(sample, share, project=name != "sift", seed=config.seed, n_jobs=jobs)
-            if codebooks[name].n_words < share:
-                listener(
-                    Event(
-                        "vocabulary", "warning", f"only {len(sample)} {name} features for {share} words: each is a word"
-                    )
-                )
+            if name == "joint":
+                book = _train_joint(shards, share, config, rng, jobs)
+            else:
+                sample = _sample(shards, name, config.sample, rng)
+                book = train_codebook(sample, share, project=name != "sift", seed=config.seed, n_jobs=jobs)
+            codebooks[name] = book
+            if book.n_words < share:
+                told = f"only {book.n_words} {name} features for {share} words: each is a word"
+                listener(Event("vocabulary", "warning", told))
     vocabulary = Vocabulary(codebooks)
     with replace_folder(project.vocabulary) as path:
         vocabulary.save(path)
     return {"words": vocabulary.n_words, **{f"{name} words": book.n_words for name, book in codebooks.items()}}
 
 
+def _train_joint(
+    shards: Sequence[FeatureShard], n_words: int, config: VocabularyConfig, rng: np.random.Generator, jobs: int
+) -> Codebook:
+    """Joint words, of the keypoints that SIFT's own words would be learned from."""
+    drawn = draw_rows([shard.card.rows["sift"] for shard in shards], config.sample, rng)
+    parts = (
+        (JointFeatures(located(shard, "sift"), located(shard, "conv")), rows)
+        for shard, rows in zip(shards, drawn, strict=True)
+    )
+    sift, activations = joint_sample(parts)
+    return train_joint_codebook(sift, activations, n_words, map_share=config.map_share, seed=config.seed, n_jobs=jobs)
+
+
 def _sample(shards: Sequence[FeatureShard], name: str, size: int, rng: np.random.Generator) -> NDArray[Any]:
-    """At most `size` descriptors, drawn evenly over all shards: one at random from each of `size` equal stretches."""
-    ends = np.cumsum([shard.card.rows[name] for shard in shards])
+    """At most `size` descriptors of all shards."""
+    drawn = draw_rows([shard.card.rows[name] for shard in shards], size, rng)
+    # one map at a time: each holds a file open
+    return np.concatenate([shard.descriptors(name)[rows] for shard, rows in zip(shards, drawn, strict=True)])
+
+
+def draw_rows(counts: Sequence[int], size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Draw at most `size` rows evenly over all shards: one at random from each of `size` equal stretches.
+
+    Parameters
+    ----------
+    counts : sequence of int
+        How many rows each shard has.
+    size : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    list of ndarray, int64
+        Those of each shard, ascending.
+    """
+    ends = np.cumsum(counts)
     n_rows = int(ends[-1])
     if n_rows <= size:
         rows = np.arange(n_rows)
     else:
         rows = np.unique(((np.arange(size) + rng.random(size)) * (n_rows / size)).astype(np.int64))
-    cuts = np.searchsorted(rows, ends)
-    starts = np.concatenate([[0], cuts[:-1]])
-    drawn = []
-    for shard, end, a, b in zip(shards, ends, starts, cuts, strict=True):
-        part = shard.descriptors(name)  # one map at a time: each holds a file open
-        drawn.append(part[rows[a:b] - (end - len(part))])
-    return np.concatenate(drawn)
+    parts = np.split(rows, np.searchsorted(rows, ends[:-1]))
+    return [part - (end - count) for part, end, count in zip(parts, ends, counts, strict=True)]

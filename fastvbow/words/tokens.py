@@ -3,7 +3,7 @@
 ``tokens/shard-NNNNN/words.npy`` holds one run of words an image: first those of the first modality, then of the next.
 ``counts.npy`` (n_images, n_modalities) int32 says how many each has. A modality with one word a feature stays **aligned
 with its keypoints**: its j-th token of an image belongs to the image's j-th keypoint, so every token has a place in the
-photograph.
+photograph. The words of ``joint`` belong to the keypoints of SIFT.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvbow.words.joint import JointFeatures, joint_words
 from fastvbow.words.vocabulary import Codebook, Vocabulary
 
 __all__ = ["encode", "soft_words"]
@@ -60,7 +61,7 @@ def soft_words(
 
 def encode(
     vocabulary: Vocabulary,
-    features: Mapping[str, tuple[NDArray[Any], NDArray[np.int64]]],
+    features: Mapping[str, tuple[NDArray[Any], NDArray[np.int64]] | JointFeatures],
     *,
     pooled_tokens: int,
     pooled_neighbours: int,
@@ -72,8 +73,8 @@ def encode(
     Parameters
     ----------
     vocabulary : Vocabulary
-    features : dict of str to (descriptors, offsets)
-        For each modality of the vocabulary: (n, d) and (n_images + 1,).
+    features : dict of str to (descriptors, offsets) or JointFeatures
+        For each modality of the vocabulary: (n, d) and (n_images + 1,); JointFeatures for ``joint``.
     pooled_tokens, pooled_neighbours, pooled_temperature : int, int, float
         See `soft_words`.
     n_jobs : int, optional
@@ -85,7 +86,11 @@ def encode(
     """
     runs: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
     for name, first in vocabulary.first_word.items():
-        book, (descriptors, offsets) = vocabulary.codebooks[name], features[name]
+        book, found = vocabulary.codebooks[name], features[name]
+        if isinstance(found, JointFeatures):
+            runs.append((joint_words(book, found, n_jobs=n_jobs) + first, np.asarray(found.sift.offsets)))
+            continue
+        descriptors, offsets = found
         if name == "pooled":
             soft = soft_words(
                 book,

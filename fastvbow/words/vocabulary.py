@@ -1,10 +1,12 @@
 """The visual vocabulary: one codebook a modality, numbered through as one list of words (Sivic & Zisserman 2003).
 
-Format ``fastvbow-vocabulary``, version 1: a folder with ``manifest.json`` (``format``, ``version``, ``codebooks``, in
+Format ``fastvbow-vocabulary``, version 2: a folder with ``manifest.json`` (``format``, ``version``, ``codebooks``, in
 order, each its ``name`` and number of ``words``, ``sha256`` of the tensors) and ``vocabulary.safetensors`` with
 ``NAME.centers`` (words, p) float32 and, where the modality is projected, ``NAME.mean`` (d,) and ``NAME.components``
 (p, d) float32. The vectors of a modality with these two MUST be brought to unit length before they are projected, and
-again after. A reader MUST refuse a greater version and tensors whose checksum differs.
+again after. ``NAME.map_share`` (1,) float64 is there where the words are joint ones (`fastvbow.words.joint`); the
+projection is then that of the map's part alone. A writer MUST call a vocabulary without joint words version 1, which
+has all else. A reader MUST refuse a greater version and tensors whose checksum differs.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ from fastvbow.errors import ProjectError, StoreCorruptError
 from fastvbow.words._sweep import nearest_centers
 from fastvbow.words.minibatch import MiniBatchKMeans
 
-__all__ = ["Codebook", "Vocabulary", "train_codebook"]
+__all__ = ["Codebook", "Vocabulary", "fit_centers", "fit_projection", "train_codebook", "unit_rows"]
 
 FORMAT = "fastvbow-vocabulary"
-VERSION = 1
+VERSION = 2
 PCA_DIMENSIONS = 64
 """CNN vectors are projected to so many dimensions before they are clustered: fewer lose classes, more only noise."""
 PCA_ROWS = 50_000
@@ -47,11 +49,15 @@ class Codebook:
     mean : ndarray of shape (d,), float32, or None
     components : ndarray of shape (p, d), float32, or None
         None: descriptors are compared as they are (p = d).
+    map_share : float or None
+        Of joint words alone (`fastvbow.words.joint`): `mean` and `components` are those of the map's part then, and
+        `centers` are wider by the 128 numbers of SIFT.
     """
 
     centers: NDArray[np.float32]
     mean: NDArray[np.float32] | None = None
     components: NDArray[np.float32] | None = None
+    map_share: float | None = None
 
     @property
     def n_words(self) -> int:
@@ -73,8 +79,10 @@ class Codebook:
             return descriptors
         out = np.empty((len(descriptors), len(self.components)), dtype=np.float32)
         for start in range(0, len(descriptors), _BLOCK):
-            block = _unit(descriptors[start : start + _BLOCK])
-            out[start : start + _BLOCK] = _unit(np.asarray((block - self.mean) @ self.components.T, dtype=np.float32))
+            block = unit_rows(descriptors[start : start + _BLOCK])
+            out[start : start + _BLOCK] = unit_rows(
+                np.asarray((block - self.mean) @ self.components.T, dtype=np.float32)
+            )
         return out
 
     def nearest(self, projected: NDArray[Any], *, n_jobs: int | None = None) -> NDArray[np.int32]:
@@ -101,19 +109,23 @@ def train_codebook(
     seed : int
     n_jobs : int, optional
     """
-    mean = components = None
-    if project:
-        vectors = _unit(sample[:: -(-len(sample) // PCA_ROWS)])
-        pca = PCA(min(PCA_DIMENSIONS, *vectors.shape), svd_solver="full" if len(vectors) < 2000 else "covariance_eigh")
-        pca.fit(vectors)
-        mean, components = pca.mean_.astype(np.float32), np.ascontiguousarray(pca.components_, dtype=np.float32)
-        del vectors  # a quarter of a gigabyte that K-Means has no use for
-    codebook = Codebook(np.zeros((0, 0), np.float32), mean, components)
-    projected = codebook.project(sample)
-    model = MiniBatchKMeans(min(n_words, len(projected)), compute_labels=False, random_state=seed, n_jobs=n_jobs).fit(
-        projected
-    )
-    return Codebook(np.ascontiguousarray(model.cluster_centers_, dtype=np.float32), mean, components)
+    mean, components = fit_projection(sample) if project else (None, None)
+    projected = Codebook(np.zeros((0, 0), np.float32), mean, components).project(sample)
+    return Codebook(fit_centers(projected, n_words, seed=seed, n_jobs=n_jobs), mean, components)
+
+
+def fit_projection(sample: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The mean (d,) and the first principal components (p, d) of unit vectors, of at most `PCA_ROWS` rows."""
+    vectors = unit_rows(sample[:: -(-len(sample) // PCA_ROWS)])
+    pca = PCA(min(PCA_DIMENSIONS, *vectors.shape), svd_solver="full" if len(vectors) < 2000 else "covariance_eigh")
+    pca.fit(vectors)
+    return pca.mean_.astype(np.float32), np.ascontiguousarray(pca.components_, dtype=np.float32)
+
+
+def fit_centers(rows: NDArray[Any], n_words: int, *, seed: int, n_jobs: int | None = None) -> NDArray[np.float32]:
+    """Words of rows that are as they are compared, (n_words, p); where there are fewer rows, each becomes a word."""
+    model = MiniBatchKMeans(min(n_words, len(rows)), compute_labels=False, random_state=seed, n_jobs=n_jobs).fit(rows)
+    return np.ascontiguousarray(model.cluster_centers_, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -159,10 +171,12 @@ class Vocabulary:
             tensors[f"{name}.centers"] = book.centers
             if book.components is not None and book.mean is not None:
                 tensors[f"{name}.mean"], tensors[f"{name}.components"] = book.mean, book.components
+            if book.map_share is not None:
+                tensors[f"{name}.map_share"] = np.array([book.map_share], np.float64)
         save_file(tensors, folder / "vocabulary.safetensors")
         manifest = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": 1 if all(book.map_share is None for book in self.codebooks.values()) else VERSION,
             "codebooks": [{"name": name, "words": book.n_words} for name, book in self.codebooks.items()],
             "sha256": hashlib.sha256((folder / "vocabulary.safetensors").read_bytes()).hexdigest(),
         }
@@ -193,19 +207,24 @@ class Vocabulary:
                 )
             tensors = load_file(tensors_path)
             names = [entry["name"] for entry in manifest["codebooks"]]
-            return cls(
-                {
-                    n: Codebook(tensors[f"{n}.centers"], tensors.get(f"{n}.mean"), tensors.get(f"{n}.components"))
-                    for n in names
-                }
-            )
+            return cls({name: _codebook(tensors, name) for name in names})
         except (OSError, KeyError, TypeError, msgspec.DecodeError, SafetensorError) as error:
             raise StoreCorruptError(
                 f"cannot read the vocabulary {folder}: {error!r}: delete it and run 'fastvbow vocabulary' again"
             ) from None
 
 
-def _unit(vectors: NDArray[Any]) -> NDArray[np.float32]:
+def _codebook(tensors: Mapping[str, NDArray[Any]], name: str) -> Codebook:
+    share = tensors.get(f"{name}.map_share")
+    return Codebook(
+        tensors[f"{name}.centers"],
+        tensors.get(f"{name}.mean"),
+        tensors.get(f"{name}.components"),
+        None if share is None else float(share[0]),
+    )
+
+
+def unit_rows(vectors: NDArray[Any]) -> NDArray[np.float32]:
     """Rows at unit length, in float32; a zero row stays zero. Converted block by block: the input may be large."""
     out = np.zeros(vectors.shape, dtype=np.float32)
     for start in range(0, len(vectors), _BLOCK):

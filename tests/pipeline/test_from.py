@@ -264,7 +264,7 @@ def test_fewer_photographs_than_topics(pair, tmp_path):
         (["--words", "300"], ["--words 60, not 300: leave"]),
         (["--topics", "20"], ["--topics 4, not 20: leave", "--refit"]),
         (["--sweeps", "200"], ["--sweeps 40, not 200: leave", "--refit"]),
-        (["--weights", "sift=2"], ["--weights sift=1, not sift=2,conv=1,pooled=1: leave", "--refit"]),
+        (["--weights", "sift=2"], ["--weights sift=1, not sift=2,conv=1,pooled=1,joint=1: leave", "--refit"]),
         (["--seed", "1"], ["--seed 0, not 1: leave"]),
         (["--refit", "--words", "61", "--side", "80"], ["--side 256, not 80; --words 60, not 61: leave"]),
     ],

@@ -141,10 +141,10 @@ def test_the_projection_is_fitted_on_evenly_taken_rows(most, step, sample, monke
 
 def test_unit_vectors_in_blocks(sample, monkeypatch):
     vectors = np.vstack([sample[0], np.zeros((1, 20), np.float16)])
-    whole = module._unit(vectors)
+    whole = module.unit_rows(vectors)
     np.testing.assert_allclose(np.linalg.norm(whole, axis=1), [1] * 400 + [0], atol=1e-6)
     monkeypatch.setattr(module, "_BLOCK", 37)
-    np.testing.assert_array_equal(module._unit(vectors), whole)
+    np.testing.assert_array_equal(module.unit_rows(vectors), whole)
 
 
 def test_projection_in_blocks(vocabulary, sample, monkeypatch):
@@ -228,7 +228,7 @@ def edit(manifest, **changes):
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"version": 2}, ProjectError, "vocabulary format 2, this fastvbow reads 1: upgrade"),
+        ({"version": 3}, ProjectError, "vocabulary format 3, this fastvbow reads 2: upgrade"),
         ({"format": "other"}, StoreCorruptError, "is no vocabulary"),
         ({"sha256": "0" * 64}, StoreCorruptError, "has changed since it was written: delete .* and run"),
         ({"sha256": None}, StoreCorruptError, "delete it and run 'fastvbow vocabulary' again"),
