@@ -138,7 +138,7 @@ class VocabularyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     fusion : {"separate", "joint"}, default="separate"
         Words of their own for keypoints and for the CNN's map, or joint ones, of a keypoint and the map at its place
         (see `fastvbow.words.joint`).
-    map_share : float, default=0.5
+    map_share : float, default=0.25
         Part of the map in a joint word's squared distance, between 0 and 1.
     """
 
@@ -146,7 +146,7 @@ class VocabularyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     sample: int = 200_000
     seed: int = 0
     fusion: str = "separate"
-    map_share: float = 0.5
+    map_share: float = 0.25
 
     @property
     def parameters(self) -> dict[str, Any]:
