@@ -1,6 +1,6 @@
 """What extraction is measured against: bare loops of the same calls, other ways to spread them, what a user writes.
 
-    python benchmarks/_extract_peers.py {reference,joblib,loop} FOLDER OUT     # one peer, whole
+    python benchmarks/_extract_peers.py {reference,joblib,loop,joblib-float,loop-float} FOLDER OUT     # one peer, whole
     python benchmarks/_extract_peers.py {threads,processes} FOLDER OUT         # shards on two workers; prints JSON
     python benchmarks/_extract_peers.py malloc {default,mmap,trim,both,heap} WORKERS FOLDER    # prints JSON
 
@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,9 +30,21 @@ import numpy as np
 
 from fastvbow.features.models import find_model
 
-__all__ = ["MALLOC", "SIDE", "Bare", "bare_worker", "describe", "extractors_of", "listed", "root_sift"]
+__all__ = [
+    "FLOAT_MODEL",
+    "MALLOC",
+    "MODEL",
+    "SIDE",
+    "Bare",
+    "bare_worker",
+    "describe",
+    "extractors_of",
+    "listed",
+    "root_sift",
+]
 
 SIDE, KEYPOINTS, SHARD = 256, 300, 32
+MODEL, FLOAT_MODEL = "efficientnet_lite0_int8", "efficientnet_lite0"  # fastvbow's default; as it was published
 ARENA_MAX, MMAP_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD = -8, -4, -3, -1  # glibc's malloc.h
 MALLOC = {
     "default": {},
@@ -84,13 +97,13 @@ def root_sift(found: np.ndarray) -> np.ndarray:
     return np.minimum(np.rint(512 * np.sqrt(found / found.sum(axis=1, keepdims=True))), 255).astype(np.uint8)
 
 
-def session(threads: int) -> Any:
+def session(threads: int, model: str = MODEL) -> Any:
     """A session with so many threads inside; 0 is ONNX Runtime's own choice."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    path = find_model("efficientnet_lite0").path
+    path = find_model(model).path
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
@@ -124,10 +137,10 @@ def reference(paths: list[Path], out: Path) -> None:
 _mine: dict[str, Any] = {}
 
 
-def _plain(path: Path) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+def _plain(path: Path, model: str) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """One photograph as a user would write it: OpenCV and ONNX Runtime choose their threads."""
     if not _mine:
-        _mine.update(sift=cv2.SIFT_create(KEYPOINTS), session=session(0))
+        _mine.update(sift=cv2.SIFT_create(KEYPOINTS), session=session(0, model))
     pixels = cv2.imread(str(path))
     found = _mine["sift"].detectAndCompute(shrunk(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)), None)[1]
     conv, pooled = run_cnn(_mine["session"], pixels)
@@ -140,16 +153,16 @@ def _saved(results: list[tuple[np.ndarray | None, np.ndarray, np.ndarray]], out:
     np.savez(out, sift=np.concatenate(sift), counts=[len(s) for s in sift], conv=conv, pooled=pooled)
 
 
-def by_joblib(paths: list[Path], out: Path) -> None:
+def by_joblib(paths: list[Path], out: Path, model: str = MODEL) -> None:
     """joblib's default processes, one photograph a call; the results come back and are saved in one file."""
     from joblib import Parallel, delayed
 
-    _saved(Parallel(n_jobs=2)(delayed(_plain)(path) for path in paths), out)
+    _saved(Parallel(n_jobs=2)(delayed(_plain)(path, model) for path in paths), out)
 
 
-def loop(paths: list[Path], out: Path) -> None:
+def loop(paths: list[Path], out: Path, model: str = MODEL) -> None:
     """One Python loop; OpenCV's and ONNX Runtime's own threads."""
-    _saved([_plain(path) for path in paths], out)
+    _saved([_plain(path, model) for path in paths], out)
 
 
 _extractors: list[Any] = []
@@ -253,7 +266,13 @@ def malloc(setting: str, n_workers: int, paths: list[Path]) -> dict[str, float]:
     }
 
 
-PEERS: dict[str, Callable[[list[Path], Path], None]] = {"reference": reference, "joblib": by_joblib, "loop": loop}
+PEERS: dict[str, Callable[[list[Path], Path], None]] = {
+    "reference": reference,
+    "joblib": by_joblib,
+    "loop": loop,
+    "joblib-float": partial(by_joblib, model=FLOAT_MODEL),
+    "loop-float": partial(loop, model=FLOAT_MODEL),
+}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from _extract_peers import SIDE, describe, extractors_of, listed, root_sift
+from _extract_peers import FLOAT_MODEL, MODEL, SIDE, describe, extractors_of, listed, root_sift
 from _harness import Check, Run, alternated, one_core, time_text
 from descriptors import data_folder
 
@@ -49,7 +49,7 @@ def sample(n: int) -> list[Path]:
 
 
 def session_runner(
-    x: np.ndarray, batch: int = 1, outputs: list[str] | None = OUTPUTS, **changed: Any
+    x: np.ndarray, batch: int = 1, outputs: list[str] | None = OUTPUTS, model: str = MODEL, **changed: Any
 ) -> Callable[[], None]:
     """What runs the CNN over x; `changed` are attributes of SessionOptions."""
     import onnxruntime as ort
@@ -58,7 +58,7 @@ def session_runner(
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     for name, value in changed.items():
         setattr(options, name, value)
-    path = find_model("efficientnet_lite0").path
+    path = find_model(model).path
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     session.run(outputs, {"image": x[:batch]})
 
@@ -88,7 +88,8 @@ def onnx(quick: bool, scratch: Path) -> list[Check]:
             "no memory pattern": session_runner(x, enable_mem_pattern=False),
             "neither arena nor pattern": session_runner(x, enable_cpu_mem_arena=False, enable_mem_pattern=False),
             "the pooled output alone": session_runner(x, outputs=["pooled"]),
-            "all six outputs": session_runner(x, outputs=None),
+            "the float network": session_runner(x, model=FLOAT_MODEL),
+            "the float network, batch 8": session_runner(x, 8, model=FLOAT_MODEL),
         }
         seconds, _ = alternated({k: both_clocks(v, False) for k, v in contenders.items()}, 2 if quick else 15)
     cpu = {k: float(np.median(v)) / len(x) for k, v in seconds.items()}

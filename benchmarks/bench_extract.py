@@ -255,7 +255,7 @@ def peers(quick: bool, scratch: Path) -> list[Check]:
         command, features = name.split()
         commands[name] = [*ours, command, str(folder), "-o", str(out), "--features", features, "-q"]
     commands["extract sift, full size"] = [*commands["extract sift"], "--side", "100000"]
-    for name in ("reference", "joblib", "loop"):
+    for name in ("reference", "joblib", "loop", "joblib-float", "loop-float"):
         commands[name] = [*theirs, name, str(folder), f"{out}.npz"]
     fastdup = os.environ.get("FASTDUP_PYTHON")
     if fastdup:
@@ -279,8 +279,10 @@ def peers(quick: bool, scratch: Path) -> list[Check]:
         ("extract sift, full size", "reference", "the reference's loop (full size, 300 or none)", None),
         ("extract sift,cnn", "joblib", "joblib, 2 processes", PEERS),
         ("extract sift,cnn", "loop", "one loop, the libraries' own threads", PEERS),
-        ("extract cnn", "fastdup", "fastdup run", None),
-        ("run cnn", "fastdup", "fastdup run", None),
+        ("extract sift,cnn", "joblib-float", "joblib, 2 processes, the float network", None),
+        ("extract sift,cnn", "loop-float", "one loop, the libraries' own threads, the float network", None),
+        ("extract cnn", "fastdup", "fastdup run", 1.0),
+        ("run cnn", "fastdup", "fastdup run", 1.0),
         ("run sift,cnn", "fastdup", "fastdup run", None),
     ]
     for mine, other, text, goal in lines:

@@ -29,7 +29,7 @@ MODALITIES = {"sift": ("sift",), "cnn": ("conv", "pooled"), "embeddings": ("pool
 program has made."""
 FEATURES = ("sift", "cnn")
 EXECUTORS = ("threads", "processes")
-_MODEL = "efficientnet_lite0"
+_MODEL = "efficientnet_lite0_int8"
 FUSIONS = ("separate", "joint")
 _MOST = 2**31 - 1
 _MOST_SEED = 2**32 - 1
@@ -46,7 +46,7 @@ class ExtractConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         At most so many SIFT keypoints a photograph.
     side : int, default=256
         Longest side, in pixels, at which SIFT looks.
-    model : str, default="efficientnet_lite0"
+    model : str, default="efficientnet_lite0_int8"
         The CNN, by the name of its card.
     embeddings : Path, optional
         A file of the photographs' vectors, which take the CNN's place (see `fastvbow.features.embeddings`).

@@ -73,7 +73,7 @@ def test_run_shows_every_default(cli):
         "sweeps": "200",
         "weights": "sift=1,conv=1,pooled=1,joint=1",
         "features": "sift,cnn",
-        "model": "efficientnet_lite0",
+        "model": "efficientnet_lite0_int8",
         "embeddings": None,
         "seed": "0",
         "jobs": "-1",
