@@ -34,6 +34,7 @@ from fastvbow.cli_options import (
     MaxErrorRate,
     MaxMemory,
     Model,
+    MostTopics,
     Origin,
     ProjectArgument,
     ProjectOption,
@@ -50,6 +51,7 @@ from fastvbow.cli_options import (
     asked_for,
     extract_config,
     extract_options,
+    topics_config,
 )
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
 from fastvbow.errors import UsageError
@@ -112,7 +114,8 @@ def run(
     fusion: Fusion = _VOCABULARY.fusion,
     keypoints: Keypoints = _EXTRACT.keypoints,
     side: Side = _EXTRACT.side,
-    topics: TopicCount = _TOPICS.topics,
+    topics: TopicCount = str(_TOPICS.topics),
+    most_topics: MostTopics = _TOPICS.most_topics,
     sweeps: Sweeps = _TOPICS.sweeps,
     weights: Weights = _WEIGHTS,
     features: Features = ",".join(_EXTRACT.features),
@@ -148,7 +151,7 @@ def run(
             extract_config=extract_config(features, keypoints, side, model, embeddings),
             extract_options=extract_options(executor, max_memory, retry, max_error_rate, limit, batch),
             vocabulary_config=VocabularyConfig(words=words, fusion=fusion, seed=seed),
-            topics_config=TopicsConfig(topics=topics, sweeps=sweeps, weights=_weights(weights), seed=seed),
+            topics_config=topics_config(topics, most_topics, sweeps, _weights(weights), seed),
             asked=asked_for(context),
             labels=labels,
             jobs=jobs,
@@ -274,7 +277,8 @@ def encode(project: ProjectArgument, jobs: Jobs = -1, as_json: Json = False, qui
 @app.command()
 def topics(
     project: ProjectArgument,
-    topics: TopicCount = _TOPICS.topics,
+    topics: TopicCount = str(_TOPICS.topics),
+    most_topics: MostTopics = _TOPICS.most_topics,
     sweeps: Sweeps = _TOPICS.sweeps,
     weights: Weights = _WEIGHTS,
     seed: Seed = 0,
@@ -286,7 +290,7 @@ def topics(
     with working(quiet) as display:
         from fastvbow import pipeline
 
-        config = TopicsConfig(topics=topics, sweeps=sweeps, weights=_weights(weights), seed=seed)
+        config = topics_config(topics, most_topics, sweeps, _weights(weights), seed)
         card = pipeline.topics(project, config, jobs=jobs, listener=display)
     stage_done(card, as_json)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from fastvbow.config import ExtractConfig, ExtractOptions
+from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig
 from fastvbow.errors import UsageError
 
-__all__ = ["asked_for", "bytes_of", "extract_config", "extract_options", "features_of"]
+__all__ = ["asked_for", "bytes_of", "extract_config", "extract_options", "features_of", "topics_config", "topics_of"]
 
 Source = Annotated[Path, typer.Argument(help="Folder of photographs, list of paths, .tar or Parquet; only read.")]
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder, made by 'run' or 'extract'.")]
@@ -40,7 +40,13 @@ Fusion = Annotated[
     str, typer.Option(help="separate: words for SIFT and for the CNN's map; joint: for both at a keypoint's place.")
 ]
 Words = Annotated[int, typer.Option(help="Visual words in all.")]
-TopicCount = Annotated[int, typer.Option("--topics", help="Topics, hence groups at most.")]
+TopicCount = Annotated[
+    str,
+    typer.Option(
+        "--topics", metavar="NUMBER|auto", help="Topics, hence groups at most; auto: proposed from the photographs."
+    ),
+]
+MostTopics = Annotated[int, typer.Option(help="With --topics auto: the most that are proposed.")]
 Sweeps = Annotated[int, typer.Option(help="Gibbs sweeps over the corpus.")]
 Weights = Annotated[str, typer.Option(help="How much a word of each modality counts.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same groups.")]
@@ -73,6 +79,16 @@ def bytes_of(text: str) -> int:
         raise UsageError(f"--max-memory takes bytes, as 800M or 4G, not {text}") from None
 
 
+def topics_of(text: str) -> int | Literal["auto"]:
+    """``20`` as a number, ``auto`` as it is."""
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--topics takes a number or auto, not {text}") from None
+
+
 def asked_for(context: typer.Context) -> list[str]:
     """The names of the options that are not left at their defaults."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
@@ -103,3 +119,8 @@ def extract_options(
         limit=limit,
         batch=batch,
     )
+
+
+def topics_config(topics: str, most_topics: int, sweeps: int, weights: dict[str, float], seed: int) -> TopicsConfig:
+    """What the options of topics say."""
+    return TopicsConfig(topics=topics_of(topics), most_topics=most_topics, sweeps=sweeps, weights=weights, seed=seed)

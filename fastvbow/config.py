@@ -6,7 +6,7 @@ The command line shows these, the functions of `fastvbow.pipeline` take them, th
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -33,6 +33,7 @@ _MODEL = "efficientnet_lite0_int8"
 FUSIONS = ("separate", "joint")
 _MOST = 2**31 - 1
 _MOST_SEED = 2**32 - 1
+_MOST_TOPICS = 50
 
 
 class ExtractConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -193,7 +194,10 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     Attributes
     ----------
-    topics : int, default=20
+    topics : int or "auto", default=20
+        "auto" proposes a number from the photographs (`fastvbow.topics.topic_number`).
+    most_topics : int, default=50
+        The most that "auto" proposes.
     sweeps : int, default=200
         Gibbs sweeps over the corpus.
     weights : dict of str to float, default={"sift": 1, "conv": 1, "pooled": 1, "joint": 1}
@@ -202,7 +206,8 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     seed : int, default=0
     """
 
-    topics: int = 20
+    topics: int | Literal["auto"] = 20
+    most_topics: int = _MOST_TOPICS
     sweeps: int = 200
     weights: dict[str, float] = msgspec.field(
         default_factory=lambda: {"sift": 1.0, "conv": 1.0, "pooled": 1.0, "joint": 1.0}
@@ -210,7 +215,13 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _within("--topics", self.topics, 1, 65535)
+        if isinstance(self.topics, int):
+            _within("--topics", self.topics, 1, 65535)
+        elif self.topics != "auto":
+            raise UsageError(f"--topics takes a number or auto, not {self.topics}")
+        _within("--most-topics", self.most_topics, 2, 65535)
+        if self.topics != "auto" and self.most_topics != _MOST_TOPICS:
+            raise UsageError("--most-topics bounds what --topics auto proposes: leave it out, or pass --topics auto")
         _within("--sweeps", self.sweeps, 1, _MOST)
         _within("--seed", self.seed, 0, _MOST_SEED)
         bad = [name for name, weight in self.weights.items() if not 1 / 64 <= weight <= 1 << 20]

@@ -92,6 +92,7 @@ class Display:
         self._bars: dict[str, TaskID] = {}
         self._lines: dict[str, tuple[float, float, int]] = {}  # begun, last line (seconds), done when begun
         self._begun: dict[str, float] = {}
+        self._units: dict[str, str] = {}  # what each stage counts at present
         self._lock = threading.Lock()
 
     def __enter__(self) -> Display:
@@ -133,6 +134,9 @@ class Display:
             print(line.plain, file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that shows
 
     def _step(self, event: Event) -> None:
+        if self._units.setdefault(event.stage, event.unit) != event.unit:
+            self._drop(event.stage)
+            self._units[event.stage] = event.unit
         now = time.monotonic()
         note = _note(event, now - self._begun.setdefault(event.stage, now))
         if self._live:
@@ -153,6 +157,7 @@ class Display:
 
     def _drop(self, stage: str) -> None:
         self._lines.pop(stage, None)
+        self._units.pop(stage, None)
         self._begun.pop(stage, None)
         if stage in self._bars:
             self._progress.remove_task(self._bars.pop(stage))

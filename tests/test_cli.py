@@ -188,6 +188,17 @@ def test_lines_tell_how_fast_files_are_read_and_what_is_skipped_why(clock, capsy
     ]
 
 
+def test_a_stage_that_counts_one_thing_after_another(clock, capsys):
+    with Display() as show:
+        for second, unit, done in ((0, "numbers", 1), (15, "numbers", 31), (16, "sweeps", 1), (36, "sweeps", 41)):
+            clock.now = 1000.0 + second
+            show(Event("topics", "step", done=done, total=50, unit=unit))
+    assert capsys.readouterr().err.splitlines() == [
+        "  31/50 numbers, 2.0 numbers/s, 10 s left",
+        "  41/50 sweeps, 2.0 sweeps/s, 4 s left",
+    ]
+
+
 def test_quiet_lines_are_warnings(clock, capsys):
     with Display(quiet=True) as show:
         for kind in ("begin", "note", "end", "reused"):

@@ -162,11 +162,13 @@ def test_commands_translate_functions(name):
             assert parameter.default == function[target].default, parameter.name
         elif target not in function:
             wanted = [fields[target] for fields in stage.values() if target in fields]
-            read = {
+            readers = {
                 "features": cli_options.features_of,
                 "weights": cli._weights,
                 "max_memory": cli_options.bytes_of,
-            }.get(target, lambda given: given)
+                "topics": cli_options.topics_of,
+            }
+            read = readers.get(target, lambda given: given)
             assert all(read(parameter.default) == value for value in wanted), parameter.name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Literal
 
 from fastvbow.errors import UsageError
 from fastvbow.images.labels import read_labels
@@ -13,9 +14,9 @@ from fastvbow.images.table import ImageTable, readable
 __all__ = ["check_enough_images", "check_labels", "content_of"]
 
 
-def check_enough_images(n_images: int, n_topics: int) -> None:
+def check_enough_images(n_images: int, n_topics: int | Literal["auto"]) -> None:
     """Raise a UsageError where there are fewer photographs than topics."""
-    if n_images < n_topics:
+    if n_topics != "auto" and n_images < n_topics:
         raise UsageError(f"{n_images} photographs cannot form {n_topics} topics: pass --topics {n_images} or fewer")
 
 

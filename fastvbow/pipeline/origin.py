@@ -20,7 +20,7 @@ from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
 from fastvbow.features.embeddings import EmbeddingFile
 from fastvbow.images.table import readable
 from fastvbow.pipeline.describing import check_embeddings, config_of, parameters_of
-from fastvbow.project import ProjectFolder, fingerprint_of
+from fastvbow.project import ProjectFolder, StageCard, fingerprint_of
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.words.vocabulary import Vocabulary
 
@@ -125,7 +125,7 @@ class Origin:
             path = folder.topics / "model"
             if (trained := GibbsLDA.load(path).n_features_in_) != words:
                 raise StoreCorruptError(f"{path} knows {trained} words, {folder.vocabulary} has {words}: train it anew")
-            model = Taken.read(path, root, cards["topics"].parameters)
+            model = Taken.read(path, root, _trained(cards["topics"]))
         # A writer takes a stage's card away before it touches the output: equal cards before and after, equal output.
         if any(folder.card(stage) != card for stage, card in cards.items()):
             raise ProjectError(f"another fastvbow process is working on {root}: wait for it to end")
@@ -182,6 +182,12 @@ def _installed(root: Path, described: Mapping[str, Any]) -> ExtractConfig:
                 what = f"{feature} with {name} {value}"
                 raise ProjectError(f"cannot describe photographs as {root} does: it has {what}, installed is {found}")
     return config
+
+
+def _trained(card: StageCard) -> dict[str, Any]:
+    """The parameters of a model, with the number of its topics where that was proposed there."""
+    parameters = {name: value for name, value in card.parameters.items() if name != "most_topics"}
+    return parameters | {"topics": card.outputs["topics"]}
 
 
 def _encoding(root: Path, parameters: Mapping[str, Any]) -> EncodeConfig:

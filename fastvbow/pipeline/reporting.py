@@ -107,6 +107,7 @@ def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, li
         parameters=_parameters(cards),
         seconds={stage: card.seconds for stage, card in cards.items()},
         version=__version__,
+        silhouettes=[(int(number), float(value)) for number, value in cards["topics"].outputs.get("silhouettes", [])],
         metrics=_metrics([labels[i] for i in known], topic[known]) if known else None,
     )
 

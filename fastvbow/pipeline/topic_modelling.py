@@ -26,6 +26,7 @@ from fastvbow.pipeline.beforehand import check_enough_images
 from fastvbow.pipeline.encoding import TokenShard, open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.stage import no_numerical_warnings, run_stage
+from fastvbow.pipeline.topic_number import proposed_topics
 from fastvbow.project import ProjectFolder, StageCard, replace_folder
 from fastvbow.topics.initial import hellinger_embedding, initial_groups
 from fastvbow.topics.lda import GibbsLDA
@@ -57,6 +58,9 @@ def topics(
     `assign` does for new ones, so that a photograph gets the same group whether it was there from the start or comes
     later.
 
+    Where the number of topics is "auto", the photographs (4000 of them at most) are clustered into 2 to `most_topics`
+    groups first, which takes about twice as long as the topics of 1600 photographs; the card has the curve.
+
     Parameters
     ----------
     project : Path
@@ -83,7 +87,7 @@ def topics(
         return run_stage(
             folder,
             "topics",
-            parameters=msgspec.structs.asdict(config) | {"weights": weights},
+            parameters=_parameters(config) | {"weights": weights},
             after="encode",
             outputs=[folder.topics],
             listener=listener,
@@ -91,15 +95,28 @@ def topics(
         )
 
 
+def _parameters(config: TopicsConfig) -> dict[str, Any]:
+    """What the result depends on."""
+    parameters = msgspec.structs.asdict(config)
+    if config.topics != "auto":
+        del parameters["most_topics"]  # means nothing there, and no card had it before
+    return parameters
+
+
 def _fit(
     project: ProjectFolder, config: TopicsConfig, vocabulary: Vocabulary, jobs: int, listener: Listener
 ) -> dict[str, Any]:
     shards, tokens = open_shards(project), open_tokens(project)
     streams = token_streams(project, tokens, vocabulary.n_words)
+    n_topics, found = config.topics, dict[str, Any]()
     with one_thread_each(), no_numerical_warnings():
-        start = initial_groups(_embedding(shards, tokens, vocabulary), config.topics, seed=config.seed)
+        embedding = _embedding(shards, tokens, vocabulary)
+        if n_topics == "auto":
+            proposal = proposed_topics(embedding, config, listener)
+            n_topics, found = proposal.n_topics, {"silhouettes": proposal.curve}
+        start = initial_groups(embedding, n_topics, seed=config.seed)
     model = GibbsLDA(
-        config.topics,
+        n_topics,
         word_weights=vocabulary.per_word(config.weights),
         max_iter=config.sweeps,
         n_walks=walks_for(sum(stream.n_tokens for stream in streams)),
@@ -115,7 +132,7 @@ def _fit(
     with replace_folder(project.topics) as folder:
         model.save(folder / "model")
         write_topics(folder, theta, model.assignments_)
-    return {"topics": config.topics, "log likelihood a token": round(float(model.log_likelihood_[-1]), 4)}
+    return {"topics": n_topics, "log likelihood a token": round(float(model.log_likelihood_[-1]), 4), **found}
 
 
 def token_streams(project: ProjectFolder, tokens: Sequence[TokenShard], n_words: int) -> list[TokenStream]:

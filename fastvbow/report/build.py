@@ -29,6 +29,7 @@ from fastvbow.project import replace_folder
 from fastvbow.report import thumbnails, wording
 from fastvbow.report.choice import Choice, TopicChoice, choose
 from fastvbow.report.content import ReportContent, Skipped
+from fastvbow.report.curve import draw_curve
 from fastvbow.report.thumbnails import Thumbnail
 
 __all__ = ["MAX_SKIPPED", "build_report"]
@@ -294,6 +295,7 @@ def build_report(
             reasons=_by_reason(content.skipped),
             seconds=sum(content.seconds.values()),
             metrics=dict(content.metrics or {}),
+            curve=draw_curve(content.silhouettes, content.n_topics),
             n_thumbnails=len(written),
             thumbnail_bytes=sum(thumbnail.n_bytes for thumbnail in written),
         )

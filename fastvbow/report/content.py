@@ -83,6 +83,8 @@ class ReportContent:
         Agreement with the labels, e.g. ``{"accuracy": 0.87}``; the first three stand in the heading.
     topic_names : mapping of int to str
         Names that a person gave to topics.
+    silhouettes : sequence of (int, float)
+        Where the number of topics was proposed: the numbers that were tried, and the mean silhouette of each.
 
     Raises
     ------
@@ -107,6 +109,7 @@ class ReportContent:
     version: str = ""
     metrics: Mapping[str, float] | None = None
     topic_names: Mapping[int, str] = field(default_factory=dict)
+    silhouettes: Sequence[tuple[int, float]] = ()
 
     def __post_init__(self) -> None:
         """Refuse columns that do not belong together."""
