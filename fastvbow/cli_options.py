@@ -46,7 +46,7 @@ TopicCount = Annotated[
         "--topics", metavar="NUMBER|auto", help="Topics, hence groups at most; auto: proposed from the photographs."
     ),
 ]
-MostTopics = Annotated[int, typer.Option(help="With --topics auto: the most that are proposed.")]
+MostTopics = Annotated[int, typer.Option(help="The most topics that auto proposes.")]
 Sweeps = Annotated[int, typer.Option(help="Gibbs sweeps over the corpus.")]
 Weights = Annotated[str, typer.Option(help="How much a word of each modality counts.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same groups.")]

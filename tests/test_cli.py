@@ -70,6 +70,7 @@ def test_run_shows_every_default(cli):
         "keypoints": "300",
         "side": "256",
         "topics": "20",
+        "most-topics": "50",
         "sweeps": "200",
         "weights": "sift=1,conv=1,pooled=1,joint=1",
         "features": "sift,cnn",

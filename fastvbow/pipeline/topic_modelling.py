@@ -4,7 +4,8 @@
 mixture of each row of the image table, ``topics/z/shard-NNNNN.npy`` the topic of each token of that shard, uint8 or
 uint16, aligned with ``tokens/shard-NNNNN/words.npy``. Where the model was trained here, these are the topics after the
 last sweep; where it was taken over from another project (`fastvbow.pipeline.taking_over`), each token's most probable
-one.
+one. Where the number of topics was proposed (`fastvbow.pipeline.topic_number`), ``silhouettes`` among the card's
+outputs is a list of pairs: each number that was tried, and its mean silhouette.
 """
 
 from __future__ import annotations

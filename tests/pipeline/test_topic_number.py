@@ -15,6 +15,7 @@ from fastvbow import pipeline
 from fastvbow.config import TopicsConfig
 from fastvbow.errors import UsageError
 from fastvbow.events import Event
+from fastvbow.pipeline.topic_number import proposed_topics
 
 
 def card(project, stage="topics"):
@@ -161,6 +162,18 @@ def test_refit(auto_project, small_folder, cli, tmp_path):
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["topics"] == PHOTOGRAPHS
     assert [number for number, _ in card(tmp_path / "new")["outputs"]["silhouettes"]] == list(range(2, 9))
+
+
+def test_photographs_of_one_kind_are_told(recorder):
+    rng = np.random.default_rng(0)
+    one_kind = rng.normal(size=(120, 16)).astype(np.float32)
+    two_kinds = one_kind + 9 * np.repeat([[0], [1]], 60, axis=0).astype(np.float32)
+    config, told = TopicsConfig(topics="auto"), "no number stands out: perhaps they are all of one kind"
+    proposed_topics(one_kind, config, recorder)
+    assert told in recorder.message("topics", "note")
+    recorder.events.clear()
+    assert proposed_topics(two_kinds, config, recorder).n_topics == 2
+    assert told not in recorder.message("topics", "note")
 
 
 def test_without_a_cnn(sift_copy, cli):
