@@ -60,9 +60,7 @@ def test_no_curve():
 def test_the_page(tmp_path: Path) -> None:
     """The curve stands in the section of the run; a page without one has none."""
     page = page_of(content(silhouettes=[(2, 0.1), (3, 0.2), (4, 0.3), (5, 0.25)]), tmp_path / "report")
-    assert [svg["aria-label"] for svg in page.all("svg")] == [
-        "Mean silhouette over the number of topics, highest at 4"
-    ]
+    assert [svg["aria-label"] for svg in page.all("svg")] == ["Mean silhouette over the number of topics, highest at 4"]
     assert "Number of topics: 4 proposed, the highest point of 4." in page.words
     assert page.source.index('id="run"') < page.source.index("<svg")
     assert "5 topics: 0.250" in page.words
