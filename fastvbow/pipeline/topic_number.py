@@ -15,7 +15,9 @@ FAINT = 0.12
 """Photographs of one kind had mean silhouettes of at most .10 (CNN), mixtures of kinds of at least .157."""
 
 
-def proposed_topics(embedding: NDArray[np.float32], config: TopicsConfig, listener: Listener) -> Proposal:
+def proposed_topics(
+    embedding: NDArray[np.float32], config: TopicsConfig, listener: Listener, *, of_words: bool = False
+) -> Proposal:
     """Propose a number of topics, and say which.
 
     Parameters
@@ -25,6 +27,8 @@ def proposed_topics(embedding: NDArray[np.float32], config: TopicsConfig, listen
     config : TopicsConfig
         Of which `most_topics` and `seed` count.
     listener : Listener
+    of_words : bool, default=False
+        The rows are the photographs' words, not their CNN vectors.
     """
 
     def tell(done: int, total: int) -> None:
@@ -32,6 +36,9 @@ def proposed_topics(embedding: NDArray[np.float32], config: TopicsConfig, listen
 
     proposal = propose_number(embedding, config.most_topics, seed=config.seed, progress=tell)
     listener(Event("topics", "note", _sentence(proposal)))
+    if of_words and proposal.curve:
+        told = "of keypoints alone the proposal is too low (2 where there were 8 to 15 kinds): add --features sift,cnn"
+        listener(Event("topics", "warning", told))
     return proposal
 
 

@@ -174,6 +174,7 @@ def test_photographs_of_one_kind_are_told(recorder):
     recorder.events.clear()
     assert proposed_topics(two_kinds, config, recorder).n_topics == 2
     assert told not in recorder.message("topics", "note")
+    assert recorder.stages("warning") == []
 
 
 def test_without_a_cnn(sift_copy, cli):
@@ -182,6 +183,7 @@ def test_without_a_cnn(sift_copy, cli):
     curve = dict(card(sift_copy)["outputs"]["silhouettes"])
     assert list(curve) == [2, 3, 4]
     assert re.search(r"topics: topics [2-4],", outcome.out)
+    assert "warning topics: of keypoints alone the proposal is too low" in outcome.err
 
 
 @pytest.mark.parametrize(("n", "most"), [(1, 1), (2, 1), (3, 2), (8, 2)])
