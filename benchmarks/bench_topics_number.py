@@ -107,7 +107,7 @@ def over_expected(stream: TokenStream) -> tuple[np.ndarray, np.ndarray]:
     document = np.repeat(np.arange(stream.n_docs), np.diff(stream.offsets))
     shape = stream.n_docs, stream.n_words
     counts = csr_matrix((np.ones(stream.n_tokens), (document, stream.words)), shape).toarray()
-    return counts, counts > counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
+    return counts, counts > np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
 
 
 def silhouette_or_0(X: np.ndarray, groups: np.ndarray) -> float:
@@ -120,6 +120,7 @@ def of_model(model: GibbsLDA, corpus: Corpus, vectors: np.ndarray) -> tuple[dict
     theta = model.transform(corpus.stream)
     groups, phi = theta.argmax(axis=1), model.topic_word_
     cosine = phi @ phi.T / np.outer(*[np.linalg.norm(phi, axis=1)] * 2)
+    frequencies = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     mean_entropy = float(-(theta * np.log(theta)).sum(axis=1).mean())
     scores = clustering_scores(corpus.labels, groups)
     return {
@@ -134,7 +135,7 @@ def of_model(model: GibbsLDA, corpus: Corpus, vectors: np.ndarray) -> tuple[dict
         "entropy / log K (low)": -mean_entropy / np.log(len(phi)),
         "silhouette of groups, pooled vectors": silhouette_or_0(vectors, groups),
         "silhouette of groups, mixtures": silhouette_or_0(np.sqrt(theta), groups),
-        "silhouette of groups, words": silhouette_or_0(np.sqrt(counts / counts.sum(axis=1, keepdims=True)), groups),
+        "silhouette of groups, words": silhouette_or_0(np.sqrt(frequencies), groups),
     }, groups
 
 
@@ -218,7 +219,11 @@ def of_setting(sets: Sets, rows: Rows, vectors: np.ndarray, setting: dict[str, A
     for seed in range(3):
         start = None
         if seedings:
-            start = KMeans(corpus.n_classes, n_init=seedings, random_state=seed).fit(corpus.embedding).labels_
+            known = np.isfinite(corpus.embedding).all(axis=1)  # with SIFT alone a photograph may have no word
+            start = np.full(len(known), -1)
+            start[known] = KMeans(corpus.n_classes, n_init=seedings, random_state=seed).fit_predict(
+                corpus.embedding[known]
+            )
         model = GibbsLDA(corpus.n_classes, max_iter=100, random_state=seed, n_jobs=1)
         figures, of_seed = of_model(model.fit(corpus.stream, doc_groups=start), corpus, vectors)
         found.append(figures)
