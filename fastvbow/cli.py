@@ -54,7 +54,6 @@ from fastvbow.cli_options import (
     topics_config,
 )
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
-from fastvbow.errors import UsageError
 
 __all__ = ["app", "main"]
 
@@ -93,14 +92,6 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-def _weights(text: str) -> dict[str, float]:
-    """``sift=1,conv=2`` as numbers; what is not named keeps its default."""
-    try:
-        return _TOPICS.weights | {n.strip(): float(w) for n, w in (part.split("=") for part in text.split(",") if part)}
-    except ValueError:
-        raise UsageError(f"--weights takes name=number, as in {_WEIGHTS}, not {text}") from None
 
 
 @app.command()
@@ -151,7 +142,7 @@ def run(
             extract_config=extract_config(features, keypoints, side, model, embeddings),
             extract_options=extract_options(executor, max_memory, retry, max_error_rate, limit, batch),
             vocabulary_config=VocabularyConfig(words=words, fusion=fusion, seed=seed),
-            topics_config=topics_config(topics, most_topics, sweeps, _weights(weights), seed),
+            topics_config=topics_config(topics, most_topics, sweeps, weights, seed),
             asked=asked_for(context),
             labels=labels,
             jobs=jobs,
@@ -290,7 +281,7 @@ def topics(
     with working(quiet) as display:
         from fastvbow import pipeline
 
-        config = topics_config(topics, most_topics, sweeps, _weights(weights), seed)
+        config = topics_config(topics, most_topics, sweeps, weights, seed)
         card = pipeline.topics(project, config, jobs=jobs, listener=display)
     stage_done(card, as_json)
 

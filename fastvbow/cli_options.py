@@ -10,7 +10,16 @@ import typer
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig
 from fastvbow.errors import UsageError
 
-__all__ = ["asked_for", "bytes_of", "extract_config", "extract_options", "features_of", "topics_config", "topics_of"]
+__all__ = [
+    "asked_for",
+    "bytes_of",
+    "extract_config",
+    "extract_options",
+    "features_of",
+    "topics_config",
+    "topics_of",
+    "weights_of",
+]
 
 Source = Annotated[Path, typer.Argument(help="Folder of photographs, list of paths, .tar or Parquet; only read.")]
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder, made by 'run' or 'extract'.")]
@@ -121,6 +130,18 @@ def extract_options(
     )
 
 
-def topics_config(topics: str, most_topics: int, sweeps: int, weights: dict[str, float], seed: int) -> TopicsConfig:
+def topics_config(topics: str, most_topics: int, sweeps: int, weights: str, seed: int) -> TopicsConfig:
     """What the options of topics say."""
-    return TopicsConfig(topics=topics_of(topics), most_topics=most_topics, sweeps=sweeps, weights=weights, seed=seed)
+    return TopicsConfig(
+        topics=topics_of(topics), most_topics=most_topics, sweeps=sweeps, weights=weights_of(weights), seed=seed
+    )
+
+
+def weights_of(text: str) -> dict[str, float]:
+    """``sift=1,conv=2`` as numbers; what is not named keeps its default."""
+    known = TopicsConfig().weights
+    try:
+        return known | {n.strip(): float(w) for n, w in (part.split("=") for part in text.split(",") if part)}
+    except ValueError:
+        example = ",".join(f"{name}={weight:g}" for name, weight in known.items())
+        raise UsageError(f"--weights takes name=number, as in {example}, not {text}") from None

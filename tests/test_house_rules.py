@@ -164,7 +164,7 @@ def test_commands_translate_functions(name):
             wanted = [fields[target] for fields in stage.values() if target in fields]
             readers = {
                 "features": cli_options.features_of,
-                "weights": cli._weights,
+                "weights": cli_options.weights_of,
                 "max_memory": cli_options.bytes_of,
                 "topics": cli_options.topics_of,
             }
