@@ -57,7 +57,7 @@ def test_list(cli, own, file):
     outcome = cli("models", "list", "--json")
     assert outcome.code == 0
     rows = {row["name"]: row for row in json.loads(outcome.out)["models"]}
-    assert list(rows) == ["a", "b", "c", "efficientnet_lite0"]
+    assert list(rows) == ["a", "b", "c", "efficientnet_lite0", "efficientnet_lite0_int8"]
     assert "cannot read the model card" in rows["a"]["problem"]
     assert "is missing" in rows["b"]["problem"]
     assert rows["efficientnet_lite0"]["problem"] is None
@@ -335,7 +335,8 @@ def test_a_model_that_there_is_not(cli, own, small_folder, tmp_path):
     for command in ("run", "extract"):
         outcome = cli(command, small_folder, "-o", tmp_path / "project", "--model", "resnet")
         assert outcome.code == 2
-        assert "there is no model 'resnet'; known: efficientnet_lite0; 'fastvbow models add" in outcome.complaint
+        known = "efficientnet_lite0, efficientnet_lite0_int8"
+        assert f"there is no model 'resnet'; known: {known}; 'fastvbow models add" in outcome.complaint
     assert not (tmp_path / "project").exists()
 
 

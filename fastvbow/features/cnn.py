@@ -121,6 +121,7 @@ class CnnExtractor:
             raise StoreCorruptError(
                 f"ONNX Runtime cannot open the model {card.path}: {error}: try a newer ONNX Runtime, or another model"
             ) from None
+        self._on_gpu = self.provider == "CUDAExecutionProvider"
         self._prepare = input_maker(card)
         if not check_session(self._session, card):
             self._try()
@@ -138,11 +139,10 @@ class CnnExtractor:
         check_outputs(self.card, conv.shape, pooled.shape)
 
     def _make_batcher(self, batch: int) -> Batcher | None:
-        on_gpu = self.provider != "CPUExecutionProvider"
-        most = batch or (GPU_BATCH if on_gpu else 1)
+        most = batch or (GPU_BATCH if self._on_gpu else 1)
         if most == 1 or isinstance(self._session.get_inputs()[0].shape[0], int):
             return None
-        for size in (1 << i for i in range(most.bit_length())) if on_gpu else ():
+        for size in (1 << i for i in range(most.bit_length())) if self._on_gpu else ():
             self._run(np.zeros(input_shape(self.card, size), np.float32))  # a GPU prepares for each shape
         return Batcher(self._run, most)
 
@@ -190,9 +190,18 @@ class CnnExtractor:
 
     def _run(self, inputs: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
         """The maps and the pooled vectors, as the card says, of inputs (n, ...)."""
-        found: Sequence[NDArray[np.float32]] = self._session.run(
-            [self.card.conv.tensor, self.card.pooled.tensor], {self.card.input: inputs}
-        )
+        names = [self.card.conv.tensor, self.card.pooled.tensor]
+        found: Sequence[NDArray[np.float32]]
+        if not self._on_gpu:
+            found = self._session.run(names, {self.card.input: inputs})
+            return found
+        # bound to the device, so that only these two come back from it, once all is computed
+        binding = self._session.io_binding()
+        binding.bind_cpu_input(self.card.input, inputs)
+        for name in names:
+            binding.bind_output(name, "cuda")
+        self._session.run_with_iobinding(binding)
+        found = binding.copy_outputs_to_cpu()
         return found
 
     def _features(self, outputs: Sequence[NDArray[np.float32]], height: int, width: int) -> Features:

@@ -190,6 +190,22 @@ def test_batches_find_the_same(extractor):
     batched.close()
 
 
+class FakeBinding:
+    """What ONNX Runtime's binding of inputs and outputs to a device does, for a `FakeGpu`."""
+
+    def __init__(self, session):
+        self.session, self.feeds, self.bound = session, {}, {}
+
+    def bind_cpu_input(self, name, values):
+        self.feeds[name] = values
+
+    def bind_output(self, name, device):
+        self.bound[name] = device
+
+    def copy_outputs_to_cpu(self):
+        return self.found
+
+
 class FakeGpu:
     """A session that says that it runs on a GPU."""
 
@@ -206,11 +222,15 @@ class FakeGpu:
         shapes = {"map": [self.batch_axis, 4, 2, 2], "pool": [self.batch_axis, 5]}
         return [SimpleNamespace(name=name, type="tensor(float)", shape=shape) for name, shape in shapes.items()]
 
-    def run(self, names, feeds):
-        (image,) = feeds.values()
+    def io_binding(self):
+        return FakeBinding(self)
+
+    def run_with_iobinding(self, binding):
+        assert binding.bound == {"map": "cuda", "pool": "cuda"}
+        (image,) = binding.feeds.values()
         self.shapes.append(image.shape)
         n = len(image)
-        return [np.ones((n, 4, 2, 2), np.float32), np.ones((n, 5), np.float32) * image[:, 0, :1, 0]]
+        binding.found = [np.ones((n, 4, 2, 2), np.float32), np.ones((n, 5), np.float32) * image[:, 0, :1, 0]]
 
 
 def test_a_gpu_is_prepared_for_the_batches_that_come(fake_card, monkeypatch):
@@ -223,6 +243,54 @@ def test_a_gpu_is_prepared_for_the_batches_that_come(fake_card, monkeypatch):
     assert [wait()["pooled"].descriptors[0, 0] * 128 for wait in waits] == list(range(40))
     assert {shape[0] for shape in session.shapes} <= {1, 2, 4, 8, 16, 32}
     extractor.close()
+
+
+class RealBinding:
+    """ONNX Runtime's own binding, whose device is the CPU in place of the GPU that is not there."""
+
+    def __init__(self, binding):
+        self.binding = binding
+
+    def bind_output(self, name, device):
+        assert device == "cuda"
+        self.binding.bind_output(name, "cpu")
+
+    def __getattr__(self, name):
+        return getattr(self.binding, name)
+
+
+class SeemingGpu:
+    """A session of ONNX Runtime's that says that it runs on a GPU."""
+
+    def __init__(self, session):
+        self.session = session
+
+    def get_providers(self):
+        return [CUDA, CPU]
+
+    def io_binding(self):
+        return RealBinding(self.session.io_binding())
+
+    def run_with_iobinding(self, binding):
+        self.session.run_with_iobinding(binding.binding)
+
+    def __getattr__(self, name):
+        if name == "run":
+            raise AssertionError("outputs are to be bound")
+        return getattr(self.session, name)
+
+
+def test_bound_outputs_are_those_of_a_plain_run(extractor, monkeypatch):
+    monkeypatch.setattr(cnn, "open_session", lambda model, device: SeemingGpu(open_session(model, "cpu")))
+    bound = CnnExtractor(extractor.card, batch=2)
+    images = [busy(60, 80, seed=i) for i in range(3)]
+    waits = [bound.begin(image) for image in images]
+    for image, wait in zip(images, waits, strict=True):
+        wanted, found = extractor.extract(image), wait()
+        for name in wanted:
+            a, b = (some[name].descriptors.astype(float) for some in (wanted, found))
+            np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+    bound.close()
 
 
 def test_a_model_with_room_for_one_photograph_takes_one(fake_card, monkeypatch):

@@ -132,8 +132,8 @@ def test_a_users_own_models_are_found(own):
     (own / "small.toml").write_text(CARD)
     (own / ".hidden.toml").write_text(CARD)
     assert find_model("small").path == own / "small.onnx"
-    assert set(known_models()) == {"small", "efficientnet_lite0"}
-    with pytest.raises(UsageError, match="known: efficientnet_lite0, small; "):
+    assert set(known_models()) == {"small", "efficientnet_lite0", "efficientnet_lite0_int8"}
+    with pytest.raises(UsageError, match="known: efficientnet_lite0, efficientnet_lite0_int8, small; "):
         find_model("hidden")
 
 
