@@ -2,8 +2,8 @@
 
 Documents are clustered by K-Means, as for the sampler's start (`fastvbow.topics.initial`), into 2, 3, ... groups, and
 the number with the highest mean silhouette (Rousseeuw 1987, Silhouettes: a graphical aid) is proposed. The figures of
-the topic model itself do not tell: its likelihood, on held-out words too, goes on rising with the number, and groups
-are most stable where there are two. `benchmarks/README.md` has the comparison.
+the topic model itself do not tell: it foretells held-out words the better the more topics it has, and groups are most
+stable where there are two. `benchmarks/README.md` has the comparison.
 """
 
 from __future__ import annotations
