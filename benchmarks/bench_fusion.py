@@ -48,6 +48,7 @@ from fastvbow.words.shares import share_words
 from fastvbow.words.tokens import encode
 from fastvbow.words.vocabulary import Codebook, Vocabulary, train_codebook
 
+MODEL = "efficientnet_lite0"
 DEFAULT_LAYER = "block14"
 ALL = ("sift", "conv", "pooled")
 NUMBER = {"sift": 0, "conv": 1, "pooled": 2, "joint": 0}
@@ -140,17 +141,17 @@ class Corpus:
         Gets a project for each layer.
     """
 
-    def __init__(self, source: Path, n_topics: int, scratch: Path) -> None:
-        self.source, self.n_topics, self.scratch = source, n_topics, scratch
+    def __init__(self, source: Path, n_topics: int, scratch: Path, model: str) -> None:
+        self.source, self.n_topics, self.scratch, self.model = source, n_topics, scratch, model
         self.words = cache(self._words)
         self.book = cache(self._book)
         self.shards = cache(lambda layer: open_shards(ProjectFolder.open(self._project(layer))))
 
     def extract(self, layer: str) -> None:
         """Extract what is not there yet: everything with the default layer, else the CNN alone."""
-        config = ExtractConfig()
+        config = ExtractConfig(model=self.model)
         if layer != DEFAULT_LAYER:
-            config = ExtractConfig(features=("cnn",), model=f"{config.model}_{layer}")
+            config = ExtractConfig(features=("cnn",), model=f"{self.model}_{layer}")
         pipeline.extract(self.source, self._project(layer), config, listener=_quiet)
 
     def labels(self) -> tuple[NDArray[np.bool_], list[str | None]]:
@@ -171,7 +172,7 @@ class Corpus:
         return [located(shard, part) for shard in self.shards(layer if part == "conv" else DEFAULT_LAYER)]
 
     def _project(self, layer: str) -> Path:
-        return self.scratch / f"{self.source.name}-{layer}"
+        return self.scratch / self.model / f"{self.source.name}-{layer}"
 
     def _book(self, part: str, layer: str, mean_of: str, n_words: int, share: float, seed: int) -> Codebook:
         config, found = VocabularyConfig(), self.found(part, layer, mean_of)
@@ -321,14 +322,14 @@ def _bound(what: str, found: float, least: float) -> str:
     return f"- {what}: {found:+.3f}, {'holds' if found >= least else '**does not hold**'}"
 
 
-def make_cards(scratch: Path) -> None:
+def make_cards(scratch: Path, model: str, layers: Sequence[str]) -> None:
     """Cards of the shipped model with other layers as the map, where fastvbow looks for a user's models."""
-    folder, shipped = scratch / "models", shipped_models()[ExtractConfig().model]
+    folder, shipped = scratch / "models", shipped_models()[model]
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["FASTVBOW_MODELS"] = str(folder)
     if not (folder / f"{shipped.stem}.onnx").exists():
         shutil.copy(shipped.with_suffix(".onnx"), folder)
-    for layer in sorted({layer for row in rows() for layer in row.layers} - {DEFAULT_LAYER}):
+    for layer in layers:
         card = shipped.read_text().replace(f'conv = "{DEFAULT_LAYER}"', f'conv = "{layer}"')
         name = f"{shipped.stem}_{layer}"
         (folder / f"{name}.toml").write_text(card.replace(f'name = "{shipped.stem}"', f'name = "{name}"'))
@@ -340,6 +341,7 @@ def main() -> None:
     parser.add_argument("corpora", nargs="*", metavar="FOLDER:TOPICS")
     parser.add_argument("--scratch", type=Path, metavar="FOLDER", help="gets the features; may be kept")
     parser.add_argument("--seeds", default="0,1,2,3,4")
+    parser.add_argument("--model", default=MODEL, help="the CNN; only the float one has all layers (%(default)s)")
     parser.add_argument("--only", default="", metavar="NAME,...", help="groups of rows, or rows by number (--list)")
     parser.add_argument("--list", action="store_true", help="show the rows and end")
     given = parser.parse_args()
@@ -350,12 +352,13 @@ def main() -> None:
         parser.error("name the folders and --scratch")
     wanted = [name for name in given.only.split(",") if name]
     chosen = [row for i, row in enumerate(rows()) if not wanted or row.group in wanted or str(i) in wanted]
-    make_cards(given.scratch)
+    layers = sorted({layer for row in chosen for layer in row.layers})
+    make_cards(given.scratch, given.model, [layer for layer in layers if layer != DEFAULT_LAYER])
     corpora = []
     for corpus in given.corpora:
         folder, _, topics = corpus.rpartition(":")
-        corpora.append(Corpus(Path(folder), int(topics), given.scratch))
-        for layer in sorted({layer for row in chosen for layer in row.layers}):
+        corpora.append(Corpus(Path(folder), int(topics), given.scratch, given.model))
+        for layer in layers:
             corpora[-1].extract(layer)
     seeds, results = [int(seed) for seed in given.seeds.split(",")], {}
     print(f"ACC ± standard deviation / NMI (20 topics: purity / NMI), seeds {given.seeds}\n")
