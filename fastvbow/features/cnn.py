@@ -31,7 +31,7 @@ __all__ = ["DEVICES", "CnnExtractor", "cnn_parameters", "open_session"]
 
 DEVICES = ("auto", "cpu", "cuda")
 GPU_BATCH = 32
-"""Photographs at a time on a GPU. On the CPU it is one: a batch of 8 took 1.27 times as long an image."""
+"""Photographs at a time on a GPU. On the CPU it is one: a batch of 8 took 1.14 times as long an image."""
 
 
 def open_session(model: Path, device: str) -> Any:
