@@ -60,15 +60,16 @@ def test_words_are_shared_evenly(words, names):
 @pytest.mark.parametrize(
     ("words", "names", "shares"),
     [
-        (300, ["sift", "conv", "pooled"], [75, 75, 150]),
-        (300, ["conv", "pooled"], [100, 200]),
+        (300, ["sift", "conv", "pooled"], [30, 30, 240]),
+        (300, ["conv", "pooled"], [33, 267]),
         (300, ["pooled"], [300]),
+        (300, ["joint", "pooled"], [150, 150]),
         (3, ["sift", "conv", "pooled"], [1, 1, 1]),
-        (5, ["sift", "conv", "pooled"], [2, 1, 2]),
-        (7, ["sift", "conv", "pooled"], [2, 2, 3]),
+        (5, ["sift", "conv", "pooled"], [1, 1, 3]),
+        (29, ["pooled", "sift", "conv"], [25, 2, 2]),
     ],
 )
-def test_pooled_vectors_have_as_many_words_as_two(words, names, shares):
+def test_pooled_vectors_have_eight_times_as_many_words(words, names, shares):
     assert list(share_words(words, names).values()) == shares
 
 
