@@ -114,6 +114,7 @@ def rows() -> list[Row]:
         one("mass", "map x 4", weights={"conv": 4.0}),
         one("mass", "pooled x 2", weights={"pooled": 2.0}),
         one("mass", "joint words x 1/2, and pooled", parts=joint, weights={"joint": 0.5}),
+        one("words", "words 75, 75, 150", words=(75, 75, 150)),
         one("words", "words 50, 50, 200", words=(50, 50, 200)),
         one("words", "words 100, 100, 200", words=(100, 100, 200)),
         one("words", "SIFT and pooled vector, words 75, 150", parts=("sift", "pooled"), words=(75, 150)),
@@ -139,6 +140,7 @@ class Corpus:
     n_topics : int
     scratch : Path
         Gets a project for each layer.
+    model : str
     """
 
     def __init__(self, source: Path, n_topics: int, scratch: Path, model: str) -> None:
@@ -252,12 +254,7 @@ def group(corpus: Corpus, row: Row, seed: int) -> NDArray[np.intp]:
 
 def start_of(embedding: NDArray[np.float32], n_topics: int, seedings: int, seed: int) -> NDArray[np.int32] | None:
     """What the sampler starts from."""
-    before = initial.STARTS
-    try:
-        initial.STARTS = seedings
-        return initial.initial_groups(embedding, n_topics, seed=seed) if seedings else None
-    finally:
-        initial.STARTS = before
+    return initial.initial_groups(embedding, n_topics, seed=seed, n_init=seedings) if seedings else None
 
 
 def merged(runs: Sequence[tuple[NDArray[Any], NDArray[np.int32]]], vocabulary: Vocabulary) -> TokenStream:

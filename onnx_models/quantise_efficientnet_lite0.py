@@ -36,14 +36,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from export_efficientnet_lite0 import OUTPUTS, cosine, photographs, prepare, write_files
+from export_efficientnet_lite0 import Origin, card_text, cosine, photographs, prepare, write_files
 
 HERE = Path(__file__).parent
 SOURCE = HERE / "efficientnet_lite0.onnx"
 NAME = "efficientnet_lite0_int8"
 KEPT = ("block14", "pooled")
 PERCENTILE = 99.99
-LARGEST = {"depthwise": 127, "dense": 64}
+DEPTHWISE, DENSE = 127, 64  # the largest integer of such a weight
 LEAST_COSINE = 0.99
 
 
@@ -137,7 +137,7 @@ def input_means(model: Any, images: list[np.ndarray]) -> dict[str, np.ndarray]:
     return means
 
 
-def correct_biases(model: Any, images: list[np.ndarray]) -> dict[str, bool]:
+def correct_biases(model: Any, images: list[np.ndarray]) -> dict[str, int]:
     """Add to each bias, in place, what the rounding of the weights takes from the mean of the outputs.
 
     Parameters
@@ -149,26 +149,26 @@ def correct_biases(model: Any, images: list[np.ndarray]) -> dict[str, bool]:
 
     Returns
     -------
-    dict of str to bool
-        Whether a weight, by its name, is of a depthwise convolution.
+    dict of str to int
+        The largest integer of a weight, by its name.
     """
     from onnx import numpy_helper
 
     means = input_means(model, images)
     stored = {item.name: item for item in model.graph.initializer}
-    depthwise = {}
+    largest = {}
     for node in convolutions(model):
         source, name, bias = node.input
         weights = numpy_helper.to_array(stored[name]).astype(np.float64)
-        depthwise[name] = weights.shape[1] == 1
-        largest = LARGEST["depthwise" if depthwise[name] else "dense"]
-        scales = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / largest
+        is_depthwise = weights.shape[1] == 1
+        largest[name] = DEPTHWISE if is_depthwise else DENSE
+        scales = np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / largest[name]
         scales[scales == 0] = 1
         lost = (weights - np.round(weights / scales) * scales).sum(axis=(2, 3))
-        shift = lost[:, 0] * means[source] if depthwise[name] else lost @ means[source]
+        shift = lost[:, 0] * means[source] if is_depthwise else lost @ means[source]
         corrected = numpy_helper.to_array(stored[bias]).astype(np.float64) + shift
         stored[bias].CopyFrom(numpy_helper.from_array(corrected.astype(np.float32), bias))
-    return depthwise
+    return largest
 
 
 def quantise(images: list[np.ndarray]) -> bytes:
@@ -205,11 +205,11 @@ def quantise(images: list[np.ndarray]) -> bytes:
         folder = Path(scratch)
         model = float_model(folder)
         first = next(node.name for node in model.graph.node if node.op_type == "Conv")
-        depthwise = correct_biases(model, images)
+        largest = correct_biases(model, images)
         onnx.save(model, folder / "corrected.onnx")
         overrides = {
-            name: [{"quant_type": QuantType.QInt8, "axis": 0, "reduce_range": not is_depthwise}]
-            for name, is_depthwise in depthwise.items()
+            name: [{"quant_type": QuantType.QInt8, "axis": 0, "reduce_range": most == DENSE}]
+            for name, most in largest.items()
         }
         quantize_static(
             folder / "corrected.onnx",
@@ -224,10 +224,9 @@ def quantise(images: list[np.ndarray]) -> bytes:
         )
         result = onnx.load(folder / "int8.onnx")
     items = {item.name: numpy_helper.to_array(item) for item in result.graph.initializer}
-    for name, is_depthwise in depthwise.items():
-        largest = LARGEST["depthwise" if is_depthwise else "dense"]
-        if np.abs(items[f"{name}_quantized"].astype(int)).max() != largest:
-            raise RuntimeError(f"{name}: its integers do not go to {largest}: this needs another ONNX Runtime")
+    for name, most in largest.items():
+        if np.abs(items[f"{name}_quantized"].astype(int)).max() != most:
+            raise RuntimeError(f"{name}: its integers do not go to {most}: this needs another ONNX Runtime")
     onnx.checker.check_model(result, full_check=True)
     return result.SerializeToString(deterministic=True)
 
@@ -253,60 +252,6 @@ def compare(model: bytes, images: list[np.ndarray]) -> dict[str, float]:
         pair = [session.run(list(KEPT), {"image": prepare(image)}) for session in (wanted, came)]
         found.append([cosine(a, b) for a, b in zip(*pair, strict=True)])
     return dict(zip(KEPT, np.mean(found, axis=0), strict=True))
-
-
-def card_text(model: bytes, check: dict[str, object], cosines: dict[str, float]) -> str:
-    """The model's card.
-
-    Parameters
-    ----------
-    model : bytes
-        The network in 8 bits.
-    check : dict of str to object
-        Circumstances of the check: strings and ints.
-    cosines : dict of str to float
-        Mean cosine of each output.
-
-    Returns
-    -------
-    str
-        TOML.
-    """
-    card = SOURCE.with_suffix(".toml").read_text(encoding="utf-8")
-    head, _, rest = card.partition("[input]")
-    inputs = rest.partition("# What fastvbow uses")[0].rstrip()
-    source = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
-    comment = head[head.index("# The whole photograph") :]
-    lines = [
-        f"# Written by {Path(__file__).name} together with the model; do not edit.",
-        f'name = "{NAME}"',
-        f'file = "{NAME}.onnx"',
-        f'sha256 = "{hashlib.sha256(model).hexdigest()}"',
-        f"bytes = {len(model)}",
-        'licence = "Apache-2.0"',
-        f'source = "{SOURCE.name}, quantised to 8 bits"',
-        f'source_sha256 = "{source}"',
-        "",
-        f"{comment}[input]{inputs}",
-        "",
-        "# What fastvbow uses an output for = the output's name.",
-        "[roles]",
-        'pooled = "pooled"',
-        'conv = "block14"',
-        "",
-        "# Every named output and its shape without the batch axis.",
-        "[outputs]",
-        *(f"{name} = {list(OUTPUTS[name])}" for name in KEPT),
-        "",
-        "# The network in 8 bits against the float one.",
-        "[check]",
-        *(f'{name} = "{item}"' if isinstance(item, str) else f"{name} = {item}" for name, item in check.items()),
-        "",
-        "# The mean over the photographs tried, rounded down.",
-        "[check.cosine]",
-        *(f"{name} = {np.floor(item * 1e6) / 1e6:.6f}" for name, item in cosines.items()),
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -357,10 +302,16 @@ def main(arguments: list[str] | None = None) -> int:
         "photographs": len(held_out),
         **{name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime", "numpy")},
     }
-    write_files(
-        options.output,
-        {f"{NAME}.onnx": model, f"{NAME}.toml": card_text(model, check, cosines).encode()},
+    origin = Origin(
+        Path(__file__).name,
+        NAME,
+        f"{SOURCE.name}, quantised to 8 bits",
+        hashlib.sha256(SOURCE.read_bytes()).hexdigest(),
+        "The network in 8 bits against the float one.",
+        "The mean over the photographs tried",
     )
+    card = card_text(origin, model, check, cosines)
+    write_files(options.output, {f"{NAME}.onnx": model, f"{NAME}.toml": card.encode()})
     print(f"{options.output / NAME}.onnx: {len(model) / 1e6:.2f} MB")
     return 0
 

@@ -19,6 +19,8 @@ import pytest
 
 from fastvbow.demo.crops import crop_generator, photograph_files, render_crop
 from fastvbow.events import Event
+from fastvbow.features.cnn import CnnExtractor
+from fastvbow.features.sift import SiftExtractor
 
 PHOTOGRAPHS, CROPS = 5, 12
 
@@ -213,3 +215,24 @@ def sift_copy(sift_project: Path, tmp_path: Path) -> Path:
 def small_copy(small_project: Path, tmp_path: Path) -> Path:
     """A copy of `small_project` that a test may change."""
     return Path(shutil.copytree(small_project, tmp_path / "copy"))
+
+
+@pytest.fixture
+def photographs(sift_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the photographs that may be changed."""
+    return Path(shutil.copytree(sift_folder, tmp_path / "photographs"))
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The extractors that look at a photograph, in order."""
+    seen: list[str] = []
+    for name, kind in (("sift", SiftExtractor), ("cnn", CnnExtractor)):
+        begin = kind.begin
+
+        def noted(self, image, name=name, begin=begin):
+            seen.append(name)
+            return begin(self, image)
+
+        monkeypatch.setattr(kind, "begin", noted)
+    return seen

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from fastvbow.errors import StoreCorruptError, UsageError
 from fastvbow.features.anatomy import Anatomy, Place
-from fastvbow.features.cnn import open_session
 from fastvbow.features.graphs import fix_input, import_onnx
 from fastvbow.features.models import ModelCard, Output, card_text, models_folder, read_card, shipped_models
 from fastvbow.features.tensors import input_maker
@@ -162,17 +161,18 @@ def _read_by(node: Any) -> set[str]:
     return names
 
 
-def takes_batches(card: ModelCard, images: list[NDArray[np.uint8]]) -> bool:
+def takes_batches(session: Any, card: ModelCard, images: list[NDArray[np.uint8]]) -> bool:
     """Whether a model that leaves its batch axis open gives each of two photographs what it gives it alone: some
     exporters leave the axis open and write the length 1 into the graph.
 
     Parameters
     ----------
+    session : onnxruntime.InferenceSession
     card : ModelCard
     images : list of ndarray of shape (height, width, 3), uint8
         Two of them are taken.
     """
-    session, make = open_session(card.path, "cpu"), input_maker(card)
+    make = input_maker(card)
     names, inputs = [card.conv.tensor, card.pooled.tensor], [make(image) for image in images[:2]]
     alone = [session.run(names, {card.input: one}) for one in inputs]
     try:

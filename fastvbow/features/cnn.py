@@ -192,16 +192,16 @@ class CnnExtractor:
         """The maps and the pooled vectors, as the card says, of inputs (n, ...)."""
         names = [self.card.conv.tensor, self.card.pooled.tensor]
         found: Sequence[NDArray[np.float32]]
-        if not self._on_gpu:
+        if self._on_gpu:
+            # bound to the device, so that only these two come back from it, once all is computed
+            binding = self._session.io_binding()
+            binding.bind_cpu_input(self.card.input, inputs)
+            for name in names:
+                binding.bind_output(name, "cuda")
+            self._session.run_with_iobinding(binding)
+            found = binding.copy_outputs_to_cpu()
+        else:
             found = self._session.run(names, {self.card.input: inputs})
-            return found
-        # bound to the device, so that only these two come back from it, once all is computed
-        binding = self._session.io_binding()
-        binding.bind_cpu_input(self.card.input, inputs)
-        for name in names:
-            binding.bind_output(name, "cuda")
-        self._session.run_with_iobinding(binding)
-        found = binding.copy_outputs_to_cpu()
         return found
 
     def _features(self, outputs: Sequence[NDArray[np.float32]], height: int, width: int) -> Features:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-__all__ = ["HEIGHT", "WIDTH", "Curve", "draw_curve"]
+__all__ = ["Curve", "draw_curve"]
 
 WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 26, 42
@@ -30,6 +31,12 @@ class Curve:
         Ticks of the values: place from the top, value.
     """
 
+    # for the template: the picture's size, and where the field of the curve ends in it
+    width: ClassVar = WIDTH
+    height: ClassVar = HEIGHT
+    left: ClassVar = LEFT
+    right: ClassVar = WIDTH - RIGHT
+    bottom: ClassVar = HEIGHT - BOTTOM
     points: list[tuple[float, float, int, float]]
     best: tuple[float, float, int, float]
     columns: list[tuple[float, int]]
@@ -63,7 +70,7 @@ def draw_curve(tried: Sequence[tuple[int, float]], marked: int) -> Curve | None:
     if marked not in values:
         return None
     first, last = min(values), max(max(values), min(values) + 1)
-    low, high = min(0.0, *values.values(), 0.0), max(*values.values(), 0.01, 0.01)
+    low, high = min(0.0, *values.values()), max(0.01, *values.values())
 
     def across(number: float) -> float:
         return round(LEFT + (WIDTH - LEFT - RIGHT) * (number - first) / (last - first), 2)

@@ -21,8 +21,10 @@ _LANDMARKS = 50_000
 """So many documents decide the centres; all are assigned to them."""
 
 
-def initial_groups(embedding: NDArray[np.float32], n_groups: int, *, seed: int) -> NDArray[np.int32]:
-    """Cluster documents by K-Means: `STARTS` seedings, the best by inertia.
+def initial_groups(
+    embedding: NDArray[np.float32], n_groups: int, *, seed: int, n_init: int = STARTS
+) -> NDArray[np.int32]:
+    """Cluster documents by K-Means, of several seedings the best by inertia.
 
     Parameters
     ----------
@@ -30,6 +32,8 @@ def initial_groups(embedding: NDArray[np.float32], n_groups: int, *, seed: int) 
         A row of NaN stands for a document of which nothing is known.
     n_groups : int
     seed : int
+    n_init : int, default=20
+        Seedings.
 
     Returns
     -------
@@ -43,7 +47,7 @@ def initial_groups(embedding: NDArray[np.float32], n_groups: int, *, seed: int) 
     landmarks = known
     if len(known) > _LANDMARKS:
         landmarks = np.sort(np.random.default_rng(seed).choice(known, _LANDMARKS, replace=False))
-    model = KMeans(min(n_groups, len(landmarks)), n_init=STARTS, random_state=seed).fit(embedding[landmarks])
+    model = KMeans(min(n_groups, len(landmarks)), n_init=n_init, random_state=seed).fit(embedding[landmarks])
     groups[known] = model.predict(embedding[known])
     return groups
 

@@ -20,9 +20,7 @@ from fastvbow import pipeline
 from fastvbow.config import ExtractConfig, ExtractOptions
 from fastvbow.errors import ImageError, ProjectError, TooManySkippedError, UsageError
 from fastvbow.events import Event, JsonLog
-from fastvbow.features.cnn import CnnExtractor
 from fastvbow.features.earlier import EarlierFeatures
-from fastvbow.features.sift import SiftExtractor
 from fastvbow.features.store import FeatureShard
 from fastvbow.images.table import ImageTable
 from fastvbow.memory import Allowance
@@ -30,27 +28,6 @@ from fastvbow.pipeline.extraction import open_shards
 from fastvbow.project import ProjectFolder
 
 SIFT, BOTH, CNN = (ExtractConfig(features=f) for f in (("sift",), ("sift", "cnn"), ("cnn",)))
-
-
-@pytest.fixture
-def photographs(sift_folder, tmp_path) -> Path:
-    """A copy of the photographs that may be changed."""
-    return Path(shutil.copytree(sift_folder, tmp_path / "photographs"))
-
-
-@pytest.fixture
-def looked(monkeypatch):
-    """The extractors that look at a photograph, in order."""
-    seen = []
-    for name, kind in (("sift", SiftExtractor), ("cnn", CnnExtractor)):
-        begin = kind.begin
-
-        def noted(self, image, name=name, begin=begin):
-            seen.append(name)
-            return begin(self, image)
-
-        monkeypatch.setattr(kind, "begin", noted)
-    return seen
 
 
 def fresh(source, tmp_path, config=SIFT, name="fresh", **how) -> dict[str, bytes]:

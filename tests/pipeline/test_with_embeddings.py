@@ -20,8 +20,6 @@ from odd_files import busy, encoded, with_exif
 from fastvbow import Project, pipeline
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
 from fastvbow.errors import ProjectError, UsageError
-from fastvbow.features.cnn import CnnExtractor
-from fastvbow.features.sift import SiftExtractor
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.project import ProjectFolder
@@ -79,27 +77,6 @@ def made(sift_folder, file, cli, tmp_path_factory) -> Path:
     outcome = cli("run", sift_folder, "-o", project, "--embeddings", file, *QUICK)
     assert outcome.code == 0, outcome.err
     return project
-
-
-@pytest.fixture
-def photographs(sift_folder, tmp_path) -> Path:
-    """A copy of the photographs that may be changed."""
-    return Path(shutil.copytree(sift_folder, tmp_path / "photographs"))
-
-
-@pytest.fixture
-def looked(monkeypatch):
-    """The extractors that look at a photograph, in order."""
-    seen = []
-    for name, kind in (("sift", SiftExtractor), ("cnn", CnnExtractor)):
-        begin = kind.begin
-
-        def noted(self, image, name=name, begin=begin):
-            seen.append(name)
-            return begin(self, image)
-
-        monkeypatch.setattr(kind, "begin", noted)
-    return seen
 
 
 def config(file, features=("sift", "cnn")) -> ExtractConfig:
