@@ -1,6 +1,6 @@
 """What extraction is measured against: bare loops of the same calls, other ways to spread them, what a user writes.
 
-    python benchmarks/_extract_peers.py {reference,joblib,loop,joblib-float,loop-float} FOLDER OUT     # one peer, whole
+    python benchmarks/_extract_peers.py {reference,joblib,loop,joblib-plain,loop-plain} FOLDER OUT     # one peer, whole
     python benchmarks/_extract_peers.py {threads,processes} FOLDER OUT         # shards on two workers; prints JSON
     python benchmarks/_extract_peers.py malloc {default,mmap,trim,both,heap} WORKERS FOLDER    # prints JSON
 
@@ -43,7 +43,7 @@ __all__ = [
     "root_sift",
 ]
 
-SIDE, KEYPOINTS, SHARD = 256, 300, 32
+SIDE, KEYPOINTS, SHARD, WHOLE = 256, 300, 32, 1 << 30
 MODEL, FLOAT_MODEL = "efficientnet_lite0_int8", "efficientnet_lite0"  # fastvbow's default; as it was published
 ARENA_MAX, MMAP_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD = -8, -4, -3, -1  # glibc's malloc.h
 MALLOC = {
@@ -87,8 +87,8 @@ class Bare:
                 run_cnn(self.session, pixels)
 
 
-def shrunk(grey: np.ndarray) -> np.ndarray:
-    scale = SIDE / max(grey.shape)
+def shrunk(grey: np.ndarray, side: int = SIDE) -> np.ndarray:
+    scale = side / max(grey.shape)
     size = tuple(max(1, round(n * scale)) for n in grey.shape[::-1])
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA) if scale < 1 else grey
 
@@ -137,12 +137,12 @@ def reference(paths: list[Path], out: Path) -> None:
 _mine: dict[str, Any] = {}
 
 
-def _plain(path: Path, model: str) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+def _plain(path: Path, model: str, side: int) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """One photograph as a user would write it: OpenCV and ONNX Runtime choose their threads."""
     if not _mine:
         _mine.update(sift=cv2.SIFT_create(KEYPOINTS), session=session(0, model))
     pixels = cv2.imread(str(path))
-    found = _mine["sift"].detectAndCompute(shrunk(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)), None)[1]
+    found = _mine["sift"].detectAndCompute(shrunk(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), side), None)[1]
     conv, pooled = run_cnn(_mine["session"], pixels)
     return None if found is None else root_sift(found), conv, pooled
 
@@ -153,16 +153,16 @@ def _saved(results: list[tuple[np.ndarray | None, np.ndarray, np.ndarray]], out:
     np.savez(out, sift=np.concatenate(sift), counts=[len(s) for s in sift], conv=conv, pooled=pooled)
 
 
-def by_joblib(paths: list[Path], out: Path, model: str = MODEL) -> None:
+def by_joblib(paths: list[Path], out: Path, model: str = MODEL, side: int = SIDE) -> None:
     """joblib's default processes, one photograph a call; the results come back and are saved in one file."""
     from joblib import Parallel, delayed
 
-    _saved(Parallel(n_jobs=2)(delayed(_plain)(path, model) for path in paths), out)
+    _saved(Parallel(n_jobs=2)(delayed(_plain)(path, model, side) for path in paths), out)
 
 
-def loop(paths: list[Path], out: Path, model: str = MODEL) -> None:
+def loop(paths: list[Path], out: Path, model: str = MODEL, side: int = SIDE) -> None:
     """One Python loop; OpenCV's and ONNX Runtime's own threads."""
-    _saved([_plain(path, model) for path in paths], out)
+    _saved([_plain(path, model, side) for path in paths], out)
 
 
 _extractors: list[Any] = []
@@ -183,12 +183,12 @@ def extractors_of(features: Iterable[str]) -> list[Any]:
 
 def describe(path: Path, extractors: list[Any]) -> dict[str, Any]:
     """What extraction does with one photograph, but for writing: read, decode, the extractors, BLAKE2b."""
-    from fastvbow.images.decode import read_bytes
+    from fastvbow.images.decode import examine, read_bytes
     from fastvbow.pipeline.describing import LEAST_SIDE, begin_description
 
     data = read_bytes(path)
     hashlib.blake2b(data, digest_size=16).hexdigest()
-    return begin_description(data, extractors, LEAST_SIDE)().features
+    return begin_description(examine(data, LEAST_SIDE), extractors)().features
 
 
 def _shard(task: tuple[Path, list[Path]]) -> tuple[int, int]:
@@ -270,8 +270,8 @@ PEERS: dict[str, Callable[[list[Path], Path], None]] = {
     "reference": reference,
     "joblib": by_joblib,
     "loop": loop,
-    "joblib-float": partial(by_joblib, model=FLOAT_MODEL),
-    "loop-float": partial(loop, model=FLOAT_MODEL),
+    "joblib-plain": partial(by_joblib, model=FLOAT_MODEL, side=WHOLE),
+    "loop-plain": partial(loop, model=FLOAT_MODEL, side=WHOLE),
 }
 
 

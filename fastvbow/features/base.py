@@ -87,18 +87,17 @@ class Extractor(Protocol):
 
 
 class ImmediateExtractor:
-    """Makes an extractor of one that works in its caller's thread."""
+    """Makes an extractor of one whose `begin` does the greater part in its caller's thread."""
 
     ahead = 0
 
     def extract(self, image: NDArray[np.uint8]) -> Features:
         """See `Extractor.extract`."""
-        raise NotImplementedError
+        return self.begin(image)()
 
     def begin(self, image: NDArray[np.uint8]) -> Callable[[], Features]:
-        """See `Extractor.begin`: done when it returns."""
-        found = self.extract(image)
-        return lambda: found
+        """See `Extractor.begin`."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """See `Extractor.close`: there is none."""

@@ -174,12 +174,12 @@ class CnnExtractor:
         return self.begin(image)()
 
     def begin(self, image: NDArray[np.uint8]) -> Callable[[], Features]:
-        """See `Extractor.begin`: one photograph at a time is done when it returns, a batch is not."""
+        """See `Extractor.begin`: one photograph at a time is through the network when it returns, a batch is not."""
         height, width = image.shape[:2]
         prepared = self._prepare(image)
         if self._batcher is None:
-            found = self._features(self._run(prepared), height, width)
-            return lambda: found
+            found = self._run(prepared)
+            return lambda: self._features(found, height, width)
         future = self._batcher.submit(prepared)
         return lambda: self._features(future.result(), height, width)
 

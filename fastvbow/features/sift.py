@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.features.base import ImmediateExtractor, LocalFeatures, Modality
+from fastvbow.features.base import Features, ImmediateExtractor, LocalFeatures, Modality
 
 __all__ = ["SiftExtractor", "root_sift"]
 
@@ -63,14 +63,28 @@ class SiftExtractor(ImmediateExtractor):
         """See `Extractor.parameters`."""
         return {"keypoints": self.keypoints, "side": self.side, "descriptor": "RootSIFT x 512, uint8"}
 
-    def extract(self, image: NDArray[np.uint8]) -> dict[str, LocalFeatures]:
-        """See `Extractor.extract`. A flat photograph has no keypoint and gives empty arrays."""
+    def begin(self, image: NDArray[np.uint8]) -> Callable[[], Features]:
+        """See `Extractor.begin`: when it returns, keypoints are found and described, but neither chosen nor scaled.
+
+        A flat photograph has no keypoint and gives empty arrays.
+        """
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         scale = min(1.0, self.side / max(grey.shape))
         if scale < 1.0:
             width, height = (max(1, round(n * scale)) for n in (grey.shape[1], grey.shape[0]))
             grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
         found, descriptors = self._sift().detectAndCompute(grey, None)
+        stretch = np.array([image.shape[1] / grey.shape[1], image.shape[0] / grey.shape[0]], dtype=np.float32)
+        return lambda: self._features(found, descriptors, stretch, scale)
+
+    def _features(
+        self,
+        found: Sequence[cv2.KeyPoint],
+        descriptors: NDArray[np.float32],
+        stretch: NDArray[np.float32],
+        scale: float,
+    ) -> Features:
+        """The strongest of the keypoints, in pixels of the photograph, and their descriptors."""
         if not found:
             return {"sift": self.modalities[0].empty()}
         points = np.empty((len(found), 4), np.float32)
@@ -81,7 +95,6 @@ class SiftExtractor(ImmediateExtractor):
         # OpenCV keeps all features that tie with the last one: order them fully, then cut.
         order = np.lexsort((points[:, 3], points[:, 2], points[:, 0], points[:, 1], -response))[: self.keypoints]
         points = points[order]
-        stretch = np.array([image.shape[1] / grey.shape[1], image.shape[0] / grey.shape[0]], dtype=np.float32)
         # OpenCV first doubles the image, which puts pixel x at 2x + 0.5, and forgets the half: 0.25 too far.
         points[:, :2] = (points[:, :2] - 0.25 + 0.5) * stretch - 0.5
         points[:, 2] /= scale

@@ -94,7 +94,8 @@ class ShardWriter:
                 "content": pa.array([r.content for r in records], pa.string()),
             }
         )
-        pq.write_table(table, self._folder / "images.parquet", compression="zstd")
+        # statistics would take as long as the rest
+        pq.write_table(table, self._folder / "images.parquet", compression="zstd", write_statistics=False)
         sums = {path.name: checksum(path) for path in sorted(self._folder.iterdir())}
         rows = {name: offsets[-1] for name, offsets in self._offsets.items()}
         card = ShardCard(VERSION, key, len(records), rows, sums, dict(made_by))

@@ -21,9 +21,12 @@ __all__ = [
     "MOST_BYTES",
     "MOST_PIXELS",
     "ROOM",
+    "Examined",
     "Photograph",
     "decode",
+    "decode_examined",
     "decode_photograph",
+    "examine",
     "open_regular",
     "read_bytes",
 ]
@@ -101,6 +104,24 @@ def read_bytes(path: str | bytes | Path) -> bytes:
     return data
 
 
+class Examined(NamedTuple):
+    """An image file that has been looked at, and that may be decoded.
+
+    Attributes
+    ----------
+    data : bytes
+        What is to be decoded.
+    size : tuple of int or None
+        Width and height in pixels as the header has them, before EXIF turns the image; None: it cannot be told.
+    share : int
+        It is decoded at one over this of its size: 1, 2, 4 or 8.
+    """
+
+    data: bytes
+    size: tuple[int, int] | None
+    share: int
+
+
 class Photograph(NamedTuple):
     """A decoded photograph.
 
@@ -162,6 +183,24 @@ def decode_photograph(data: bytes, least_side: int | None = None) -> Photograph:
     ImageError
         See `decode`.
     """
+    return decode_examined(examine(data, least_side))
+
+
+def examine(data: bytes, least_side: int | None = None) -> Examined:
+    """Look at an image file's header and markers: the part of decoding that takes no memory for pixels.
+
+    Parameters
+    ----------
+    data : bytes
+        See `decode`.
+    least_side : int, optional
+        See `decode_photograph`.
+
+    Raises
+    ------
+    ImageError
+        The file is empty, of a format that cannot be read, truncated, or announces more than `MOST_PIXELS`.
+    """
     if not data:
         raise ImageError("empty file")
     kind, size = magic(data), image_size(data)
@@ -173,12 +212,24 @@ def decode_photograph(data: bytes, least_side: int | None = None) -> Photograph:
         data = fit_png(data)
     if kind == "JPEG" and (fault := jpeg_fault(data)):
         raise ImageError(fault)
-    share = _reduction(size, least_side) if size and least_side and kind == "JPEG" else 1
+    return Examined(data, size, _reduction(size, least_side) if size and least_side and kind == "JPEG" else 1)
+
+
+def decode_examined(image: Examined) -> Photograph:
+    """The second part of `decode_photograph`.
+
+    Raises
+    ------
+    ImageError
+        The bytes are no image, or damaged.
+    """
+    data, size, share = image
     try:
         pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _FLAGS[share])
     except cv2.error as error:
         raise ImageError(f"cannot be decoded: {error.err or error}") from None
     if pixels is None or pixels.size == 0:
+        kind = magic(data)
         raise ImageError("not an image that can be decoded" if kind is None else f"damaged {kind}")
     height, width = pixels.shape[:2]
     if share > 1 and size:

@@ -21,7 +21,7 @@ from fastvbow.features.aligned import AlignedVectors, aligned, as_features, vect
 from fastvbow.features.base import Extractor, LocalFeatures
 from fastvbow.features.embeddings import EmbeddingFile, Embeddings
 from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
-from fastvbow.images.decode import read_bytes, silence_decoders
+from fastvbow.images.decode import examine, read_bytes, silence_decoders
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable, image_id_of, readable
 from fastvbow.pipeline.describing import (
@@ -177,7 +177,7 @@ class Project:
             else:
                 stored = image.table.read(image.index) if isinstance(image, _Entry) else image
                 data = stored if isinstance(stored, bytes) else read_bytes(stored)
-                described = begin_description(data, self._extractors, self._least_side)()
+                described = begin_description(examine(data, self._least_side), self._extractors)()
                 found, width, height = described.features, described.width, described.height
             if vector is not None:
                 found = {**found, **as_features(vector, width, height)}

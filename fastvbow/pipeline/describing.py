@@ -17,7 +17,7 @@ from fastvbow.features.cnn import CnnExtractor, cnn_parameters
 from fastvbow.features.embeddings import EmbeddingFile, Embeddings
 from fastvbow.features.models import find_model
 from fastvbow.features.sift import SiftExtractor
-from fastvbow.images.decode import decode_photograph
+from fastvbow.images.decode import Examined, decode_examined
 from fastvbow.memory import keep_freed_memory
 
 __all__ = [
@@ -205,25 +205,21 @@ def begin_features(pixels: NDArray[np.uint8], extractors: Sequence[Extractor]) -
     return lambda: {name: part for wait in begun for name, part in wait().items()}
 
 
-def begin_description(
-    data: bytes, extractors: Sequence[Extractor], least_side: int | None
-) -> Callable[[], Description]:
-    """Decode an image file and begin to extract its features; what is returned waits for them.
+def begin_description(image: Examined, extractors: Sequence[Extractor]) -> Callable[[], Description]:
+    """Decode an image and begin to extract its features; what is returned waits for them.
 
     Parameters
     ----------
-    data : bytes
-        A whole image file.
+    image : Examined
+        By `fastvbow.images.decode.examine`, of a `decoded_side`.
     extractors : sequence of Extractor
-    least_side : int or None
-        See `decoded_side`; None: decode all.
 
     Raises
     ------
     ImageError
-        See `fastvbow.images.decode.decode`.
+        See `fastvbow.images.decode.decode_examined`.
     """
-    photograph = decode_photograph(data, least_side)
+    photograph = decode_examined(image)
     width, height = photograph.width, photograph.height
     x, y = width / photograph.pixels.shape[1], height / photograph.pixels.shape[0]
     wait = begin_features(photograph.pixels, extractors)

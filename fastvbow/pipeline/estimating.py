@@ -94,7 +94,7 @@ def estimate(
 
         def look(indices: list[int]) -> list[Any]:
             tasks = ((i, table.identity(i), place_of[i]) for i in indices)
-            return list(run_tasks(executor, lambda task: worker.begin(table, *task)[1](), tasks, ahead=2 * workers))
+            return list(run_tasks(executor, lambda task: worker.look(table, *task)[1]()(), tasks, ahead=2 * workers))
 
         look(warm)
         start = time.perf_counter()

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -24,8 +24,8 @@ from fastvbow.features.aligned import REASONS, AlignedVectors, as_features
 from fastvbow.features.base import Extractor
 from fastvbow.features.earlier import EarlierFeatures
 from fastvbow.features.store import ImageRecord
-from fastvbow.features.writer import shard_writer
-from fastvbow.images.decode import MOST_PIXELS, silence_decoders
+from fastvbow.features.writer import ShardWriter, shard_writer
+from fastvbow.images.decode import MOST_PIXELS, examine, silence_decoders
 from fastvbow.images.header import image_size
 from fastvbow.images.table import ImageTable
 from fastvbow.memory import Allowance
@@ -36,6 +36,9 @@ __all__ = ["Done", "ShardTask", "Worker", "start_process", "work_in_process"]
 
 
 _UNFINISHED = 4  # shards that may wait for the disk
+# Between photographs, which empty the caches, each of the small steps would take several times as long: files are read
+# and examined so many at a time, and so many written.
+_TOGETHER, _TOGETHER_BYTES = 32, 8 << 20
 
 
 @dataclass(frozen=True)
@@ -129,16 +132,14 @@ class Worker:
                 # All at once: between photographs, which empty the caches, each would take twenty times as long.
                 identities = [task.table.identity(index) for index in range(len(task.table))]
                 begun: deque[tuple[int, Callable[[], ImageRecord]]] = deque()
-                for index in range(len(identities) + self._ahead):
-                    if stop():
-                        raise _StopError
-                    if index < len(identities):
-                        begun.append(self.begin(task.table, index, identities[index], task.start + index))
-                    if begun and index >= self._ahead:
-                        n_bytes, wait = begun.popleft()
-                        record = wait()
-                        writer.append(record)
-                        tell(Done(n_bytes, record.reason))
+                for run in _runs(task.table.sizes.tolist()):
+                    looked = [self.look(task.table, i, identities[i], task.start + i) for i in run]
+                    for n_bytes, begin in looked:
+                        if stop():
+                            raise _StopError
+                        begun.append((n_bytes, begin()))
+                    self._write(writer, begun, self._ahead, tell)
+                self._write(writer, begun, 0, tell)
                 self._complete(stack.pop_all())
         except _StopError:
             pass
@@ -164,27 +165,25 @@ class Worker:
         if self._vectors is not None:
             self._vectors.close()
 
-    def begin(
+    def look(
         self, table: ImageTable, index: int, identity: bytes, place: int
-    ) -> tuple[int, Callable[[], ImageRecord]]:
-        """Begin to describe an image, whose `ImageTable.identity` it is: the bytes read, and what waits for the end.
+    ) -> tuple[int, Callable[[], Callable[[], ImageRecord]]]:
+        """Read and examine an image, whose `ImageTable.identity` it is: the bytes read, and what begins to describe it.
 
-        Its embedding, if there are such, stands at `place`.
+        That one returns what waits for the end. The image's embedding, if there are such, stands at `place`.
         """
         vector = None if self._vectors is None else self._vectors.of(place)
         if isinstance(vector, str):  # without it the photograph could not be compared with the others
-            without = ImageRecord(None, vector, 0, 0, "", identity)
-            return 0, lambda: without
+            return 0, _known(ImageRecord(None, vector, 0, 0, "", identity))
         known = self._earlier.find(identity, {name: self._made_by[name] for name in self._wanted})
         if known is not None and known.reason is not None:
             if not self._retry and known.reason not in REASONS:
-                return 0, lambda: known
+                return 0, _known(known)
             known = None
         features = dict(known.features or {}) if known is not None else {}
         todo = self._lacking(features)
         if known is not None and not todo:
-            whole = _with_vector(known, vector)
-            return 0, lambda: whole
+            return 0, _known(_with_vector(known, vector))
         n_bytes = 0
         try:
             data = table.read(index)
@@ -195,21 +194,60 @@ class Worker:
             needed = memory_of(data)
             if needed > self._allowance.n_bytes:
                 raise ImageError(f"decoding it takes {needed / 1e6:.0f} MB, more than --max-memory allows")
-            with self._allowance.take(needed):
-                wait = begin_description(data, todo, self._least_side)
+            examined = examine(data, self._least_side)
         except ImageError as error:
-            skipped = ImageRecord(None, error.reason, 0, 0, "", identity)
-            return n_bytes, lambda: skipped
+            return n_bytes, _known(ImageRecord(None, error.reason, 0, 0, "", identity))
 
-        def record() -> ImageRecord:
-            found = wait()
-            looked = ImageRecord({**features, **found.features}, None, found.width, found.height, content, identity)
-            return _with_vector(looked, vector)
+        def begin() -> Callable[[], ImageRecord]:
+            try:
+                with self._allowance.take(needed):
+                    wait = begin_description(examined, todo)
+            except ImageError as error:
+                skipped = ImageRecord(None, error.reason, 0, 0, "", identity)
+                return lambda: skipped
 
-        return n_bytes, record
+            def record() -> ImageRecord:
+                found = wait()
+                described = {**features, **found.features}
+                looked = ImageRecord(described, None, found.width, found.height, content, identity)
+                return _with_vector(looked, vector)
+
+            return record
+
+        return n_bytes, begin
+
+    def _write(
+        self,
+        writer: ShardWriter,
+        begun: deque[tuple[int, Callable[[], ImageRecord]]],
+        left: int,
+        tell: Callable[[Done], object],
+    ) -> None:
+        """Write the first of the images that are begun, but for so many."""
+        while len(begun) > left:
+            n_bytes, wait = begun.popleft()
+            record = wait()
+            writer.append(record)
+            tell(Done(n_bytes, record.reason))
 
     def _lacking(self, features: Mapping[str, Any]) -> list[Extractor]:
         return [e for e in self.extractors if any(m.name not in features for m in e.modalities)]
+
+
+def _known(record: ImageRecord) -> Callable[[], Callable[[], ImageRecord]]:
+    """What begins to describe an image of which all is known."""
+    return lambda: lambda: record
+
+
+def _runs(sizes: Sequence[int]) -> Iterator[range]:
+    """Images, of so many bytes each, that are looked at together."""
+    start = held = 0
+    for index, size in enumerate(sizes):
+        if index > start and (index - start == _TOGETHER or held + size > _TOGETHER_BYTES):
+            yield range(start, index)
+            start, held = index, 0
+        held += max(size, 0)
+    yield range(start, len(sizes))
 
 
 def _with_vector(record: ImageRecord, vector: NDArray[np.float16] | None) -> ImageRecord:

@@ -9,7 +9,7 @@ from fastvbow import Project, pipeline
 from fastvbow.config import ExtractConfig, TopicsConfig, VocabularyConfig
 from fastvbow.features.base import ImmediateExtractor, LocalFeatures, Modality
 from fastvbow.features.sift import SiftExtractor
-from fastvbow.images.decode import decode
+from fastvbow.images.decode import decode, examine
 from fastvbow.pipeline.describing import begin_description, decoded_side, make_extractors, parameters_of
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.project import ProjectFolder
@@ -20,11 +20,11 @@ class Corners(ImmediateExtractor):
 
     modalities = (Modality("corners", 1, "uint8"),)
 
-    def extract(self, image):
+    def begin(self, image):
         self.shape = image.shape
         height, width = image.shape[:2]
         keypoints = np.array([[0, 0, 1, 30], [width - 1, height - 1, 2, -1]], np.float32)
-        return {"corners": LocalFeatures(keypoints, np.zeros((2, 1), np.uint8))}
+        return lambda: {"corners": LocalFeatures(keypoints, np.zeros((2, 1), np.uint8))}
 
 
 def photograph(height: int, width: int) -> bytes:
@@ -42,7 +42,7 @@ def photograph(height: int, width: int) -> bytes:
 )
 def test_places_are_those_of_the_full_photograph(size, orientation, seen, shown):
     corners = Corners()
-    found = begin_description(with_exif(photograph(*size), orientation), [corners], 320)()
+    found = begin_description(examine(with_exif(photograph(*size), orientation), 320), [corners])()
     assert corners.shape[:2] == shown
     assert (found.height, found.width) == seen
     y, x = seen[0] / shown[0], seen[1] / shown[1]
@@ -55,7 +55,7 @@ def test_places_are_those_of_the_full_photograph(size, orientation, seen, shown)
 
 def test_without_a_side_all_is_decoded():
     corners = Corners()
-    begin_description(photograph(1600, 2600), [corners], None)()
+    begin_description(examine(photograph(1600, 2600), None), [corners])()
     assert corners.shape == (1600, 2600, 3)
 
 
@@ -63,7 +63,7 @@ def test_keypoints_of_the_reduced_decode_are_those_of_the_full_one():
     data = encoded(".jpg", cv2.resize(busy(400, 640), (2600, 1625), interpolation=cv2.INTER_CUBIC))
     extractor = SiftExtractor()
     whole = extractor.extract(decode(data))["sift"]
-    reduced = begin_description(data, [extractor], 320)().features["sift"]
+    reduced = begin_description(examine(data, 320), [extractor])().features["sift"]
     distance = np.linalg.norm(whole.keypoints[:, None, :2] - reduced.keypoints[None, :, :2], axis=2)
     nearest = distance.argmin(axis=1)
     close = distance.min(axis=1) < 2600 / 320 / 2  # half a pixel of the picture that SIFT sees

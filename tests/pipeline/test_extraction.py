@@ -238,7 +238,7 @@ def test_a_worker_process_that_is_killed_is_named(small_folder, small_project, t
 
 KILL_IN_MIGRATION = f"""{KILL}
 import fastvbow.pipeline.shard_work as shard_work
-shard_work.Worker.begin = killing(shard_work.Worker.begin)
+shard_work.Worker.look = killing(shard_work.Worker.look)
 """
 
 
