@@ -15,7 +15,7 @@ from fastvbow.evaluation.clustering import clustering_scores
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs
 from fastvbow.groups.grouping import read_table
-from fastvbow.images.decode import decode
+from fastvbow.images.decode import decode_photograph
 from fastvbow.images.table import ImageTable, readable
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import open_shards
@@ -23,6 +23,7 @@ from fastvbow.pipeline.stage import run_stage
 from fastvbow.project import STAGES, ProjectFolder, StageCard
 from fastvbow.report.build import build_report
 from fastvbow.report.content import ReportContent, Skipped
+from fastvbow.report.thumbnails import MAX_WIDTH
 
 __all__ = ["report"]
 
@@ -86,7 +87,7 @@ def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, li
 
     def read_photograph(index: int) -> NDArray[np.uint8] | None:
         try:
-            return decode(images.read(rows[index]))
+            return decode_photograph(images.read(rows[index]), MAX_WIDTH).pixels  # a large one at a part of its size
         except ImageError:
             missing.append(index)
             return None

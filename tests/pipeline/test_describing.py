@@ -13,6 +13,7 @@ from fastvbow.images.decode import decode, examine
 from fastvbow.pipeline.describing import begin_description, decoded_side, make_extractors, parameters_of
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.project import ProjectFolder
+from fastvbow.report import thumbnails
 
 
 class Corners(ImmediateExtractor):
@@ -87,7 +88,10 @@ def test_the_extractors_have_parameters_in_their_order():
         assert name in config.features
 
 
-def test_large_photographs_through_the_route(tmp_path):
+def test_large_photographs_through_the_route(tmp_path, monkeypatch):
+    shapes = []
+    encode = thumbnails.encode
+    monkeypatch.setattr(thumbnails, "encode", lambda pixels: shapes.append(pixels.shape) or encode(pixels))
     source = tmp_path / "photographs"
     source.mkdir()
     for i in range(4):
@@ -108,3 +112,5 @@ def test_large_photographs_through_the_route(tmp_path):
     assert 1400 < places[:, 1].max() < 1625
     found = Project.open(project).assign(sorted(source.iterdir()))
     np.testing.assert_array_equal(found.theta, np.load(project / "topics" / "theta.npy"))
+    assert set(shapes) == {(813, 1300, 3)}  # the report decodes to a half what it shows in 320 x 200
+    assert {cv2.imread(str(path)).shape for path in (project / "report" / "thumbs").iterdir()} == {(200, 320, 3)}
