@@ -64,7 +64,11 @@ Seed = Annotated[int, typer.Option(help="The same seed gives the same groups.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Threads; -1: one a processor. Changes no result.")]
 Device = Annotated[str, typer.Option(help="Where the CNN runs: auto, cpu or cuda.")]
 Labels = Annotated[
-    str, typer.Option(help="Known labels: parent (the folder's name), none, or a CSV file with path,label.")
+    str,
+    typer.Option(
+        help="Known labels: parent (the folder's name), scene or object (of ADE20K's files, or masks), none, or a CSV "
+        "file with path,label."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")]

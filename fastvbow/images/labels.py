@@ -1,29 +1,50 @@
-"""Known labels of photographs: from their folders or from a CSV file."""
+"""Known labels of photographs: from their folders, from ADE20K's files, from masks or from a CSV file."""
 
 from __future__ import annotations
 
 import csv
+import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastvbow.errors import UsageError
+from fastvbow.images.annotations import scene_of
+from fastvbow.images.mask_files import find_masks
+from fastvbow.images.objects import dominant_objects
+from fastvbow.images.table import ImageTable
 
-__all__ = ["read_labels"]
+__all__ = ["WORDS", "read_labels"]
+
+WORDS = ("parent", "none", "scene", "object")
+"""What names a way to label photographs; anything else is the path of a CSV file."""
 
 
-def read_labels(spec: str, names: Sequence[str], image_ids: Sequence[str]) -> list[str | None]:
+def read_labels(
+    spec: str,
+    names: Sequence[str],
+    image_ids: Sequence[str],
+    *,
+    table: ImageTable | None = None,
+    report: Callable[[str, str], object] | None = None,
+) -> list[str | None]:
     """The label of each image.
 
     Parameters
     ----------
     spec : str
-        ``parent``: the name of the folder that holds the image (none for an image at the top); ``none``; or the path
-        of a CSV file with the columns ``path`` (relative to the source) or ``image_id``, and ``label``.
+        ``parent``: the name of the folder that holds the image (none for an image at the top); ``none``; ``scene``:
+        that of ADE20K (see `fastvbow.images.annotations.scene_of`); ``object``: the dominant object by the pixels of
+        its mask (see `fastvbow.images.objects.dominant_objects`); or the path of a CSV file with the columns ``path``
+        (relative to the source) or ``image_id``, and ``label``.
     names : sequence of str
         Relative paths.
     image_ids : sequence of str
         Their ids.
+    table : ImageTable, optional
+        The images themselves: ``scene`` and ``object`` want it.
+    report : callable (path, reason), optional
+        Gets each photograph whose mask is missing or bad, of ``object``.
 
     Returns
     -------
@@ -33,17 +54,46 @@ def read_labels(spec: str, names: Sequence[str], image_ids: Sequence[str]) -> li
     Raises
     ------
     UsageError
-        The CSV file cannot be read, lacks a column, or names no image of this project.
+        The CSV file cannot be read, lacks a column, or names no image of this project; no photograph has a scene, or
+        none a mask that can be used.
     """
     if spec == "none":
         return [None] * len(names)
     if spec == "parent":
         return [name.split("/")[-2] if "/" in name else None for name in names]
+    if spec in WORDS:
+        if table is None:
+            raise UsageError(f"labels by {spec} come from the photographs' own files: pass their table")
+        return _scenes(table) if spec == "scene" else _objects(table, report)
     known, key = _read_csv(Path(spec))
     labels = [known.get(value) for value in (names if key == "path" else image_ids)]
     if not any(label is not None for label in labels):
         raise UsageError(f"{spec}: none of its {len(known)} {key} values names an image of this project")
     return labels
+
+
+def _scenes(table: ImageTable) -> list[str | None]:
+    known: dict[Path, dict[str, str]] = {}
+    scenes = [
+        scene_of(os.path.join(table.root, raw), known) if table.is_file(index) else None
+        for index, raw in enumerate(table.raw_paths)
+    ]
+    if not any(scenes):
+        raise UsageError(
+            f"no photograph of {os.fsdecode(table.root)} has a scene: that wants ADE20K's names (ADE_train_00000001.jpg) "
+            "below a folder training or validation, their JSON files, or sceneCategories.txt above them"
+        )
+    return scenes
+
+
+def _objects(table: ImageTable, report: Callable[[str, str], object] | None) -> list[str | None]:
+    found = dominant_objects(table, find_masks(table))
+    for path, reason in found.problems if report else ():
+        report(path, reason)  # type: ignore[misc]
+    if not any(found.labels):
+        path, reason = found.problems[0]
+        raise UsageError(f"no photograph has a mask that tells its dominant object; the first, {path}: {reason}")
+    return found.labels
 
 
 def _read_csv(path: Path) -> tuple[dict[str, str], str]:
@@ -59,5 +109,5 @@ def _read_csv(path: Path) -> tuple[dict[str, str], str]:
             return {posixpath.normpath(name) if key == "path" else name: label for name, label in rows}, key
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
-            f"cannot read labels from {path}: {error}; --labels takes parent, none or a CSV file"
+            f"cannot read labels from {path}: {error}; --labels takes {', '.join(WORDS)} or a CSV file"
         ) from None

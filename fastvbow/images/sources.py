@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fastvbow.errors import NoImagesError
-from fastvbow.images import ade20k, folder, lists, parquet, tar
+from fastvbow.images import ade20k, folder, lists, parallel, parquet, tar
 from fastvbow.images.listing import SUFFIXES, Listing, list_source
 from fastvbow.images.table import ImageTable
 
@@ -28,17 +28,17 @@ class Kind(Protocol):
         """The images of the source, None where it is of another kind."""
 
 
-KINDS: tuple[Kind, ...] = (lists, tar, parquet, ade20k, folder)
+KINDS: tuple[Kind, ...] = (lists, tar, parquet, ade20k, parallel, folder)
 """The kinds of sources, in the order in which they are tried."""
 
 
 def scan(source: Path) -> ImageTable:
     """List the photographs of a source.
 
-    It may be a folder (its subfolders included) of image files, one in a layout of ADE20K, one without image files that
-    holds ``.tar`` files or Parquet files with images' bytes; or a single file: ``.tar``, ``.parquet`` (of images or of
-    paths), ``.txt`` (a path a line), ``.csv`` (with a column of paths), or one image. The order depends on neither file
-    system nor locale.
+    It may be a folder (its subfolders included) of image files, one in a layout of ADE20K or with parallel folders of
+    masks, one without image files that holds ``.tar`` files or Parquet files with images' bytes; or a single file:
+    ``.tar``, ``.parquet`` (of images or of paths), ``.txt`` (a path a line), ``.csv`` (with a column of paths), or one
+    image. The order depends on neither file system nor locale.
 
     Parameters
     ----------

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from fastvbow.errors import UsageError
-from fastvbow.images.labels import read_labels
+from fastvbow.images.labels import WORDS, read_labels
+from fastvbow.images.mask_files import find_masks
+from fastvbow.images.objects import fingerprint_of_masks
 from fastvbow.images.table import ImageTable, readable
 
-__all__ = ["check_enough_images", "check_labels", "content_of"]
+__all__ = ["check_enough_images", "check_labels", "labels_identity"]
 
 
 def check_enough_images(n_images: int, n_topics: int | Literal["auto"]) -> None:
@@ -21,17 +23,32 @@ def check_enough_images(n_images: int, n_topics: int | Literal["auto"]) -> None:
 
 
 def check_labels(table: ImageTable, labels: str) -> None:
-    """Raise a UsageError where a CSV file of labels does not fit the images: before the long work, not after."""
-    if labels not in {"parent", "none"}:
-        content_of(Path(labels))
-        read_labels(labels, table.names, table.image_ids)
+    """Raise a UsageError where labels do not fit the images: before the long work, not after."""
+    if labels == "object":
+        find_masks(table)  # which opens none of them
+        return
+    read_labels(labels, table.names, table.image_ids, table=table)
 
 
-def content_of(path: Path) -> str:
-    """What stands in for a CSV file in the stage's parameters: its path and its bytes."""
+def labels_identity(table: ImageTable, labels: str) -> str:
+    """What stands in for labels in the stage's parameters: it changes when what they are read from does.
+
+    Raises
+    ------
+    UsageError
+        The labels cannot be read.
+    """
+    if labels in {"parent", "none"}:
+        return labels
+    if labels == "object":
+        return f"object {fingerprint_of_masks(find_masks(table))[:16]}"
+    if labels == "scene":
+        found = "\n".join(label or "" for label in read_labels(labels, table.names, table.image_ids, table=table))
+        return f"scene {hashlib.sha256(found.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+    path = Path(labels)
     try:
         return f"{readable(os.fsencode(path))} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
     except OSError as error:
         raise UsageError(
-            f"cannot read labels from {path}: {error.strerror}; --labels takes parent, none or a CSV file"
+            f"cannot read labels from {path}: {error.strerror}; --labels takes {', '.join(WORDS)} or a CSV file"
         ) from None
