@@ -80,8 +80,9 @@ def _scenes(table: ImageTable) -> list[str | None]:
     ]
     if not any(scenes):
         raise UsageError(
-            f"no photograph of {os.fsdecode(table.root)} has a scene: that wants ADE20K's names (ADE_train_00000001.jpg) "
-            "below a folder training or validation, their JSON files, or sceneCategories.txt above them"
+            f"no photograph of {os.fsdecode(table.root)} has a scene: that wants names as ADE20K's "
+            "(ADE_train_00000001.jpg) below a folder training or validation, their JSON files, or sceneCategories.txt "
+            "above them"
         )
     return scenes
 

@@ -86,8 +86,10 @@ def find_masks(table: ImageTable, masks: str = "auto", *, part_level: int = 0) -
         )
     if len(counted) > 1:
         shown = " and ".join(f"{n} in the layout {layout}" for layout, n in counted.items())
-        raise UsageError(f"{shown} cannot be counted together, for their classes have other numbers: name one layout, or "
-            "take a part of the source")
+        raise UsageError(
+            f"{shown} cannot be counted together, for their classes have other numbers: name one layout, or "
+            "take a part of the source"
+        )
     layout = next(iter(counted))
     used = {path for _, path in found if path}
     paths: list[bytes | None] = []

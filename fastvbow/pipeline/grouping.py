@@ -68,9 +68,7 @@ def _group(project: ProjectFolder, labels: str, listener: Listener) -> dict[str,
     }
 
 
-def load_grouping(
-    project: ProjectFolder, labels: str, report: Callable[[str, str], object] | None = None
-) -> Grouping:
+def load_grouping(project: ProjectFolder, labels: str, report: Callable[[str, str], object] | None = None) -> Grouping:
     """The groups of a project whose topics are finished, with labels as asked for.
 
     `report` gets the path and the reason where a photograph's own files do not tell its label.
