@@ -54,6 +54,7 @@ from fastvbow.cli_options import (
     topics_config,
     weights_text,
 )
+from fastvbow.cli_subset import subset
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
 
 __all__ = ["app", "main"]
@@ -356,6 +357,9 @@ def evaluate(project: ProjectArgument, labels: Labels = "parent", as_json: Json 
             for name, value in scores.items()
         ],
     )
+
+
+app.command()(subset)
 
 
 @app.command()

@@ -146,7 +146,7 @@ def test_commands_translate_functions(name):
     renamed["context"] = None  # the command line itself
     if name == "demo":
         renamed["output"] = "folder"
-    if name == "assign":
+    if name in {"assign", "subset"}:
         renamed["output"] = "output"
     if name == "extract":
         renamed["dry_run"] = None  # the function `estimate`

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastvbow.pipeline.grouping import groups
     from fastvbow.pipeline.reporting import report
     from fastvbow.pipeline.route import run
+    from fastvbow.pipeline.subsetting import subset
     from fastvbow.pipeline.topic_modelling import topics
     from fastvbow.pipeline.verifying import verify
     from fastvbow.pipeline.vocabularies import vocabulary
@@ -36,6 +37,7 @@ __all__ = [
     "groups",
     "report",
     "run",
+    "subset",
     "topics",
     "verify",
     "vocabulary",
@@ -53,6 +55,7 @@ _HOMES = {
     "groups": "grouping",
     "report": "reporting",
     "run": "route",
+    "subset": "subsetting",
     "topics": "topic_modelling",
     "verify": "verifying",
     "vocabulary": "vocabularies",
