@@ -97,7 +97,7 @@ def find_masks(table: ImageTable, masks: str = "auto", *, part_level: int = 0) -
     for index, (_, path) in enumerate(found):
         own = os.path.join(table.root, table.raw_paths[index])
         path = None if own in used else path
-        reason = None if path else "it is a mask itself" if own in used else search.absence(table, index)
+        reason = None if path else "it is a mask itself" if own in used else search.absence(table, index, layout)
         paths.append(path)
         reasons.append(reason)
     return MaskFiles(layout, paths, reasons)
@@ -142,16 +142,17 @@ class _Search:
                 return layout, path
         return None, None
 
-    def expected(self, table: ImageTable, index: int) -> str | None:
-        """Where the mask of an image could have been."""
-        return next((readable(path) for _, path in self._candidates(table, index)), None)
+    def expected(self, table: ImageTable, index: int, layout: str | None = None) -> str | None:
+        """Where the mask of an image could have been, in a layout or any."""
+        candidates = self._candidates(table, index)
+        return next((readable(path) for name, path in candidates if layout in (None, name)), None)
 
-    def absence(self, table: ImageTable, index: int) -> str:
-        """Why an image has no mask."""
+    def absence(self, table: ImageTable, index: int, layout: str) -> str:
+        """Why an image has no mask in a layout."""
         if not table.is_file(index):
             return "it lies inside a container, where masks are not looked for"
-        expected = self.expected(table, index)
-        return f"there is no mask {expected}" if expected else "there is no mask, and no folder for it"
+        expected = self.expected(table, index, layout)
+        return f"there is no mask {expected}" if expected else f"it is not named as in the layout {layout}"
 
     def _candidates(self, table: ImageTable, index: int) -> Iterator[tuple[str, bytes]]:
         if not table.is_file(index):
