@@ -30,7 +30,7 @@ _AT = 8  # where the chunks of a PNG begin; the header's fields stand 8 bytes fu
 _DEPTH, _COLOUR = _AT + 16, _AT + 17
 
 
-def read_mask(path: bytes, layout: str, width: int, height: int) -> NDArray[np.int32]:
+def read_mask(path: bytes, layout: str, width: int, height: int, *, turned: bool = False) -> NDArray[np.int32]:
     """The class of each pixel of a photograph.
 
     Parameters
@@ -41,6 +41,9 @@ def read_mask(path: bytes, layout: str, width: int, height: int) -> NDArray[np.i
         One of `fastvbow.images.mask_files.LAYOUTS`: how classes are written.
     width, height : int
         Of the photograph, in pixels.
+    turned : bool, default=False
+        Whether the mask may also be `height` wide and `width` high, as those of photographs that EXIF turns: for uses
+        to which places do not matter.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def read_mask(path: bytes, layout: str, width: int, height: int) -> NDArray[np.i
         raise ImageError(f"a mask is a PNG file, this is {kind or 'no image'}")
     data = fit_png(data)
     size = image_size(data)
-    if size != (width, height):
+    if size != (width, height) and not (turned and size == (height, width)):
         shown = "no size" if size is None else f"{size[0]} x {size[1]} pixels"
         raise ImageError(f"the mask has {shown}, its photograph {width} x {height}")
     depth, colour = data[_DEPTH], data[_COLOUR]

@@ -112,7 +112,7 @@ def dominant_objects(table: ImageTable, masks: MaskFiles) -> Dominant:
             size = image_size(table.read(index))
             if size is None:
                 raise ImageError("the photograph has no size that its mask could be held against")
-            mask = read_mask(path, masks.layout, *size)
+            mask = read_mask(path, masks.layout, *size, turned=True)  # the size is as stored, whatever EXIF says
             pixels = np.bincount(mask[mask != UNLABELLED])
             if not len(pixels):
                 raise ImageError("the mask holds no class")

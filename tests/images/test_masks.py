@@ -93,6 +93,13 @@ def test_another_size_than_the_photograph(tmp_path, size):
         read_mask(path, "parallel", *size)
 
 
+def test_a_turned_mask_where_places_do_not_matter(tmp_path):
+    path = png(CLASSES.astype(np.uint8), tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(path, "parallel", HEIGHT, WIDTH, turned=True), CLASSES)
+    with pytest.raises(ImageError, match="7 x 5 pixels, its photograph 6 x 5"):
+        read_mask(path, "parallel", WIDTH - 1, HEIGHT, turned=True)
+
+
 @pytest.mark.parametrize(
     ("layout", "pixels", "shown"),
     [
