@@ -109,6 +109,7 @@ def _read_csv(path: Path) -> tuple[dict[str, str], str]:
             # ./a/b.jpg and a//b.jpg are the image a/b.jpg
             return {posixpath.normpath(name) if key == "path" else name: label for name, label in rows}, key
     except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UsageError(
-            f"cannot read labels from {path}: {error}; --labels takes {', '.join(WORDS)} or a CSV file"
+            f"cannot read labels from {path}: {reason}; --labels takes {', '.join(WORDS)} or a CSV file"
         ) from None

@@ -91,14 +91,13 @@ def balanced_subset(
         raise UsageError(f"--validation {validation:g} of {size} photographs a label leaves one part without any")
     training, kept_aside = list[int](), list[int]()
     for label in chosen:
-        ranked = sorted(rows[label], key=lambda row: _rank(b"subset", image_ids[row], seed))[:size]
-        ranked.sort(key=lambda row: _rank(b"validation", image_ids[row], seed))
+        ranked = sorted(rows[label], key=lambda row: _rank(image_ids[row], seed))[:size]
         kept_aside += ranked[:aside]
         training += ranked[aside:]
     return Split(chosen, size, np.array(sorted(training), np.int64), np.array(sorted(kept_aside), np.int64))
 
 
-def _rank(what: bytes, image_id: str, seed: int) -> tuple[bytes, str]:
+def _rank(image_id: str, seed: int) -> tuple[bytes, str]:
     """A number that looks random, the same on every machine; equal ids (there are none in a table) keep an order."""
-    text = b"%s %d %s" % (what, seed, image_id.encode("utf-8", "surrogateescape"))
+    text = b"subset %d %s" % (seed, image_id.encode("utf-8", "surrogateescape"))
     return hashlib.blake2b(text, digest_size=16).digest(), image_id

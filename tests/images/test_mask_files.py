@@ -87,6 +87,13 @@ def test_beside(tmp_path, end):
     assert reasons.count("it is a mask itself") == 1, "no photograph, though it was listed as one"
 
 
+def test_masks_of_masks(tmp_path):
+    """a.png is the mask of a.jpg; that a_mask.png would be its own mask does not make it a photograph."""
+    layout, masks, reasons = found(fill(tmp_path, "a.jpg", "a.png", "a_mask.png"))
+    assert (layout, masks["a.jpg"], masks["a.png"]) == ("beside", "a.png", None)
+    assert "it is a mask itself" in reasons
+
+
 def test_a_folder_that_is_named(tmp_path):
     fill(tmp_path / "photos", "x/a.jpg", "x/b.jpg", "c.jpg")
     fill(tmp_path / "truth", "x/a.png", "b.png")

@@ -46,6 +46,9 @@ def test_a_choice_of_names_not_of_places():
     )
     assert {IDS[order[row]] for row in again.training} == {IDS[row] for row in first.training}
     assert {IDS[order[row]] for row in again.validation} == {IDS[row] for row in first.validation}
+    for i in range(5):
+        order = np.random.default_rng(i).permutation(len(LABELS))
+        assert balanced_subset([LABELS[i] for i in order], [IDS[i] for i in order], top=3).labels == ["b", "c", "a"]
     larger = balanced_subset(LABELS, IDS, top=3, per_label=9, seed=3)
     assert {*first.training.tolist(), *first.validation.tolist()} < set(larger.training.tolist())
 
