@@ -53,7 +53,7 @@ def measure(source: Path, n_topics: int, seeds: list[int], project: Path, model:
         )
         if seed == seeds[0]:
             seconds = result.seconds
-        scores = pipeline.evaluate(project, labels="parent")
+        scores = pipeline.evaluate(project, labels="parent").scores
         route.append([scores[name] for name in COLUMNS])
         peer.append([kmeans_scores(project, n_topics, seed)[name] for name in COLUMNS])
     mean, spread, other = np.mean(route, axis=0), np.std(route, axis=0), np.mean(peer, axis=0)

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from fastvbow import __version__
+from fastvbow.cli_evaluation import evaluate
 from fastvbow.cli_frame import estimate_lines, finish, run_json, run_lines, stage_done, working
 from fastvbow.cli_models import models_app
 from fastvbow.cli_options import (
@@ -342,23 +343,7 @@ def assign(
     finish(as_json, {"images": grouped + skipped, "grouped": grouped, "skipped": skipped}, [line], skipped)
 
 
-@app.command()
-def evaluate(project: ProjectArgument, labels: Labels = "parent", as_json: Json = False) -> None:
-    """Hold a project's groups against labels."""
-    with working(quiet=True):
-        from fastvbow import pipeline
-
-        scores = pipeline.evaluate(project, labels=labels)
-    finish(
-        as_json,
-        scores,
-        [
-            f"{name:<13} {value:.4f}" if isinstance(value, float) else f"{name:<13} {value}"
-            for name, value in scores.items()
-        ],
-    )
-
-
+app.command()(evaluate)
 app.command()(subset)
 
 

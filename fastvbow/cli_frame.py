@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,11 +55,18 @@ def _complain(message: str) -> None:
 
 def finish(as_json: bool, result: dict[str, Any], lines: list[str], skipped: int = 0) -> None:
     """Print a result; exit 3 where images were skipped."""
-    # JSON knows no NaN (one image a label has no pairs): null
-    plain = {name: None if value != value else value for name, value in result.items()}
-    typer.echo(json.dumps(plain, ensure_ascii=False) if as_json else "\n".join(lines))
+    typer.echo(json.dumps(_plain(result), ensure_ascii=False) if as_json else "\n".join(lines))
     if skipped:
         raise typer.Exit(3)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: it knows neither NaN (one image a label has no pairs) nor infinity, and has null for both."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def stage_done(card: Any, as_json: bool, skipped: int = 0) -> None:

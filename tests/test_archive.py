@@ -37,7 +37,7 @@ def test_it_groups_new_photographs(archived):
 def test_its_groups_and_scores_can_be_read(archived):
     groups = pq.read_table(archived / "groups.parquet")
     assert groups.column_names == ["image_id", "path", "topic", "probability", "entropy", "label"]
-    assert groups.num_rows == pipeline.evaluate(archived)["n_images"] == 12
+    assert groups.num_rows == pipeline.evaluate(archived).n_images == 12
 
 
 def test_it_can_be_worked_on(archived):

@@ -61,4 +61,4 @@ def demo(
         device=device,
         listener=listener,
     )
-    return DemoResult(result, evaluate(folder / "project", labels="parent"))
+    return DemoResult(result, evaluate(folder / "project", labels="parent", jobs=jobs).scores)

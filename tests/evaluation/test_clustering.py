@@ -1,4 +1,4 @@
-"""ACC, NMI, ARI and purity: by hand, by brute force, and against scikit-learn."""
+"""Scores of groups against labels: by hand, by brute force, and against scikit-learn."""
 
 from itertools import permutations
 
@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics import (
+    adjusted_mutual_info_score,
+    adjusted_rand_score,
+    completeness_score,
+    homogeneity_score,
+    normalized_mutual_info_score,
+)
 
-from fastvbow.evaluation.clustering import clustering_scores, matched_accuracy
+from fastvbow.errors import UsageError
+from fastvbow.evaluation.clustering import clustering_scores, group_agreement, matched_accuracy
+
+PERFECT = dict.fromkeys(("acc", "nmi", "ari", "purity", "ami", "homogeneity", "completeness", "v_measure"), 1.0)
 
 PARTITIONS = st.integers(1, 30).flatmap(
     lambda n: st.tuples(
@@ -53,6 +62,9 @@ def test_by_hand():
     joint = np.array([3, 1, 2, 1]) / 7
     information = h_labels + h_groups + (joint * np.log(joint)).sum()
     assert found["nmi"] == pytest.approx(information / ((h_labels + h_groups) / 2))
+    assert found["homogeneity"] == pytest.approx(information / h_labels)
+    assert found["completeness"] == pytest.approx(information / h_groups)
+    assert found["v_measure"] == pytest.approx(found["nmi"])
 
 
 def test_the_best_matching_is_not_the_greedy_one():
@@ -73,14 +85,13 @@ def test_more_groups_than_labels():
 
 
 def test_a_perfect_grouping():
-    assert clustering_scores(list("abcabc"), [2, 0, 1, 2, 0, 1]) == pytest.approx(
-        {"acc": 1, "nmi": 1, "ari": 1, "purity": 1}
-    )
+    assert clustering_scores(list("abcabc"), [2, 0, 1, 2, 0, 1]) == pytest.approx(PERFECT)
 
 
 def test_one_group_says_nothing():
     found = clustering_scores(list("aaab"), [0] * 4)
-    assert found == pytest.approx({"acc": 0.75, "nmi": 0, "ari": 0, "purity": 0.75})
+    wanted = dict.fromkeys(PERFECT, 0.0) | {"acc": 0.75, "purity": 0.75, "completeness": 1.0}
+    assert found == pytest.approx(wanted, abs=1e-12)
 
 
 def test_all_singletons():
@@ -88,12 +99,14 @@ def test_all_singletons():
     assert found["acc"] == 0.5
     assert found["purity"] == 1
     assert found["ari"] == pytest.approx(0)
-    assert 0 < found["nmi"] < 1
+    assert found["ami"] == pytest.approx(0, abs=1e-12), "NMI rewards singletons, AMI does not"
+    assert found["nmi"] == pytest.approx(2 / 3)
+    assert found["homogeneity"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("labels", "groups"), [(["a"], [3]), (list("aaa"), [1, 1, 1]), (list("abc"), [0, 1, 2])])
 def test_degenerate_partitions_that_agree(labels, groups):
-    assert clustering_scores(labels, groups) == pytest.approx({"acc": 1, "nmi": 1, "ari": 1, "purity": 1})
+    assert clustering_scores(labels, groups) == pytest.approx(PERFECT)
 
 
 @settings(deadline=None)
@@ -104,6 +117,9 @@ def test_against_brute_force_and_scikit_learn(partitions):
     assert found["acc"] == pytest.approx(brute_force_accuracy(labels, groups))
     assert found["nmi"] == pytest.approx(normalized_mutual_info_score(labels, groups))
     assert found["ari"] == pytest.approx(adjusted_rand_score(labels, groups))
+    assert found["ami"] == pytest.approx(adjusted_mutual_info_score(labels, groups))
+    assert found["homogeneity"] == pytest.approx(homogeneity_score(labels, groups))
+    assert found["completeness"] == pytest.approx(completeness_score(labels, groups))
     purity = sum(max(sum(a == n for a in p) for n in "abcd") for p in parts(labels, groups)) / len(labels)
     assert found["purity"] == pytest.approx(purity)
     assert found["acc"] <= found["purity"] + 1e-12
@@ -122,4 +138,20 @@ def test_names_and_order_do_not_matter(partitions, numbers, names, random):
     random.shuffle(order)
     renamed = dict(zip("abcd", names, strict=True))
     other = clustering_scores([renamed[labels[i]] for i in order], np.array([numbers[groups[i]] for i in order]))
-    assert other == pytest.approx(clustering_scores(labels, np.array(groups)))
+    assert other == pytest.approx(clustering_scores(labels, np.array(groups)), abs=1e-9)
+
+
+@pytest.mark.parametrize(("labels", "groups"), [([], []), (["a", "b"], [0])])
+def test_what_cannot_be_scored(labels, groups):
+    with pytest.raises(UsageError, match="as many groups as labels"):
+        clustering_scores(labels, groups)
+
+
+def test_agreement_of_each_two_runs():
+    first, renamed, other = [0, 0, 1, 1, 2, 2], [5, 5, 0, 0, 3, 3], [0, 1, 0, 1, 0, 1]
+    found = group_agreement([first, renamed, other])
+    wanted = [1, pair_counting_ari(first, other), pair_counting_ari(renamed, other)]
+    assert found.tolist() == pytest.approx(wanted)
+    assert group_agreement([first]).tolist() == []
+    with pytest.raises(UsageError, match=r"\[3, 6\]"):
+        group_agreement([first, [0, 1, 2]])

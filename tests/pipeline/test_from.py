@@ -116,7 +116,7 @@ def test_another_half_falls_into_the_same_groups(old, taken, tmp_path):
     met = [topic == usual[label] for label, topics in members(taken).items() for topic in topics]
     assert len(met) == PHOTOGRAPHS * CROPS // 2
     assert np.mean(met) >= 0.9
-    assert pipeline.evaluate(taken)["acc"] >= 0.9
+    assert pipeline.evaluate(taken).scores["acc"] >= 0.9
 
 
 def test_every_token_has_its_most_probable_topic(taken):

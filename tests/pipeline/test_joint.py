@@ -47,7 +47,7 @@ def card(project: Path, stage: str) -> dict:
 
 
 def test_it_groups(joint):
-    scores = pipeline.evaluate(joint)
+    scores = pipeline.evaluate(joint).scores
     assert scores["n_images"] == PHOTOGRAPHS * CROPS, "the grey one has no label"
     assert scores["acc"] > 0.9
     assert pipeline.verify(joint).problems == []

@@ -89,7 +89,7 @@ def test_groups_table(small_folder, small_project):
 
 def test_groups_recover_the_photographs(small_project):
     """The route works end to end: crops of one photograph come together."""
-    assert pipeline.evaluate(small_project)["acc"] >= 0.95
+    assert pipeline.evaluate(small_project).scores["acc"] >= 0.95
 
 
 def test_every_token_has_a_place(small_project):

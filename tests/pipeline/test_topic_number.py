@@ -46,7 +46,7 @@ def test_the_photographs_are_counted(auto_project, small_project):
     curve = found["outputs"]["silhouettes"]
     assert [number for number, _ in curve] == list(range(2, 13)), "five photographs a topic at least"
     assert max(curve, key=lambda point: point[1])[0] == PHOTOGRAPHS
-    assert pipeline.evaluate(auto_project)["acc"] == 1.0
+    assert pipeline.evaluate(auto_project).scores["acc"] == 1.0
     assert contents(auto_project) == contents(small_project), "the same as --topics 5, to the last byte"
 
 

@@ -147,7 +147,7 @@ def test_groups_are_those_of_the_vectors(sift_folder, file, tmp_path):
         topics_config=TopicsConfig(topics=4),
         labels="parent",
     )
-    assert pipeline.evaluate(tmp_path / "project")["acc"] == 1
+    assert pipeline.evaluate(tmp_path / "project").scores["acc"] == 1
     pipeline.assign(tmp_path / "project", sift_folder, tmp_path / "new.parquet", embeddings=file)
     known, found = (pq.read_table(tmp_path / name) for name in ("project/groups.parquet", "new.parquet"))
     assert found.drop_columns("label") == known.drop_columns("label")
