@@ -18,7 +18,7 @@ ROWS = 25
 """Rows of a table that are printed; JSON has them all."""
 COLUMNS = 12
 """Groups up to which the confusion table is printed."""
-WIDTH = 24  # of a label
+WIDTH = 24  # of a label, in places of the terminal
 
 _SCORES = {
     "acc": ("accuracy (ACC)", "share in the right group, groups and labels matched one to one"),
@@ -198,7 +198,7 @@ def _label_lines(found: Evaluation) -> Iterator[str]:
             str(tables.label_group[i]),
             _share(tables.label_recall[i]),
             _share(tables.label_entropy[i]),
-            _number(symkl.get(tables.labels[i], float("nan"))),
+            _share(symkl.get(tables.labels[i], float("nan"))),
         ]
         for i in order[:ROWS]
     ]
@@ -247,7 +247,7 @@ def _alignment_lines(found: Evaluation) -> Iterator[str]:
     if test.method == "none":
         yield "  not to be told: there is one label or one group only"
         return
-    source = "its distribution" if test.method == "chi-square" else "random tables, as expected counts are small"
+    source = "its distribution" if test.method == "chi-square" else "shuffled tables, as expected counts are small"
     p = f"p = {test.p_value:.2g}" if test.p_value > 1e-300 else "p < 1e-300"
     yield (
         f"  chi-square {_number(test.statistic)}, {_count(test.degrees, 'degree')} of freedom, {p} by {source}; "
@@ -262,12 +262,14 @@ def _alignment_lines(found: Evaluation) -> Iterator[str]:
 
 def _table(head: Sequence[str], rows: list[list[str]], to_the_left: Collection[int], least: int = 0) -> Iterator[str]:
     """Columns of equal width, of `least` characters at least; all but those `to_the_left` stand to the right."""
-    widths = [max(least, *map(len, column)) for column in zip(head, *rows, strict=True)]
+    from rich.cells import cell_len  # a character of East Asia takes two places
+
+    widths = [max(least, *map(cell_len, column)) for column in zip(head, *rows, strict=True)]
     for row in (head, *rows):
-        cells = (
-            f"{cell:<{width}}" if i in to_the_left else f"{cell:>{width}}"
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            blank = " " * (width - cell_len(cell))
+            cells.append(cell + blank if i in to_the_left else blank + cell)
         yield f"  {'  '.join(cells)}".rstrip()
 
 
@@ -294,8 +296,10 @@ def _share(value: float) -> str:
 
 
 def _cut(label: object) -> str:
-    """A label without control characters, of at most `WIDTH` characters."""
+    """A label without control characters, at most `WIDTH` places long."""
+    from rich.cells import cell_len, set_cell_size
+
     from fastvbow.display import one_line
 
     text = one_line(str(label))
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
+    return text if cell_len(text) <= WIDTH else f"{set_cell_size(text, WIDTH - 1).rstrip()}…"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2, random_table
+from scipy.stats import chi2
 from scipy.stats.contingency import expected_freq
 from sklearn.metrics.cluster import contingency_matrix
 
@@ -19,8 +19,7 @@ from fastvbow.errors import UsageError
 
 __all__ = ["Independence", "independence_of", "independence_test"]
 
-_CELLS = 2**20  # of random tables made together
-_ROUNDING = 1e-9  # by which equal statistics may differ
+_ROUNDING = 1e-12  # by which equal statistics may differ, relatively
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class Independence:
         Strength of the association, sqrt(statistic / (n min(rows - 1, columns - 1))): 0 none, 1 the one follows from
         the other. NaN where nothing can be tested.
     method : {"chi-square", "permutation", "none"}
-        Where `p_value` comes from: the chi-square distribution; random tables of the same margins; or nothing, as there
-        is one row or one column only.
+        Where `p_value` comes from: the chi-square distribution; shuffled tables of the same margins; or nothing, as
+        there is one row or one column only.
     least_expected : float
         The smallest expected count.
     """
@@ -59,7 +58,7 @@ class Independence:
 
 
 def independence_test(
-    labels: Sequence[object] | ArrayLike, groups: ArrayLike, *, n_tables: int = 9_999, seed: int = 0
+    labels: Sequence[object] | ArrayLike, groups: ArrayLike, *, n_tables: int = 999, seed: int = 0
 ) -> Independence:
     """Test that groups do not depend on labels, as if the rows of one had been shuffled.
 
@@ -85,21 +84,22 @@ def independence_test(
     return independence_of(contingency_matrix(labels, groups), n_tables=n_tables, seed=seed)
 
 
-def independence_of(table: ArrayLike, *, n_tables: int = 9_999, seed: int = 0) -> Independence:
+def independence_of(table: ArrayLike, *, n_tables: int = 999, seed: int = 0) -> Independence:
     """Pearson's chi-square test of a table of counts, without Yates' correction.
 
     The chi-square distribution is taken where Cochran's rule allows: every expected count is 1 or more and at most a
-    fifth of them below 5. Elsewhere `n_tables` random tables of the same margins are drawn (`scipy.stats.random_table`:
-    what shuffling one side gives), and the p-value is (1 + those with a statistic as large) / (1 + n_tables).
+    fifth of them below 5. Elsewhere one side of the images is shuffled `n_tables` times, which keeps the margins and
+    takes O(n) each. The p-value is (1 + tables with a statistic as large) / (1 + n_tables) then, so never below
+    1 / (1 + n_tables).
 
     Parameters
     ----------
     table : array-like of shape (rows, columns), int
         Counts, not negative; empty rows and columns are left out.
-    n_tables : int, default=9_999
+    n_tables : int, default=999
         1 or more.
     seed : int, default=0
-        Of the random tables.
+        Of the shuffling.
 
     Returns
     -------
@@ -128,26 +128,29 @@ def independence_of(table: ArrayLike, *, n_tables: int = 9_999, seed: int = 0) -
     degrees = (counts.shape[0] - 1) * (counts.shape[1] - 1)
     if not degrees:
         return Independence(0.0, 0, float("nan"), float("nan"), "none", float(expected.min()))
-    statistic = _statistic(counts, expected)
+    statistic = float(((counts - expected) ** 2 / expected).sum())
     if expected.min() >= 1 and (expected < 5).mean() <= 0.2:
         method, p_value = "chi-square", float(chi2.sf(statistic, degrees))
     else:
-        method, p_value = "permutation", _random_tables(counts, expected, statistic, n_tables, seed)
+        method, p_value = "permutation", _shuffled(counts, n_tables, seed)
     strength = float(np.sqrt(statistic / (n * (min(counts.shape) - 1))))
     return Independence(statistic, degrees, p_value, min(strength, 1.0), method, float(expected.min()))
 
 
-def _statistic(counts: NDArray[np.int64], expected: NDArray[np.float64]) -> float:
-    return float(((counts - expected) ** 2 / expected).sum())
+def _shuffled(counts: NDArray[np.int64], n_tables: int, seed: int) -> float:
+    """The p-value from shuffling the columns' side of the images: of each table only sum n_ij² / (n_i. n_.j) matters,
+    of which Pearson's statistic is n times that less n."""
+    rng, width = np.random.default_rng(seed), counts.shape[1]
+    cell = np.repeat(np.arange(counts.size), counts.ravel())
+    row, column = cell // width * width, cell % width
+    inverse = (1 / np.outer(counts.sum(axis=1), counts.sum(axis=0))).ravel()
 
+    def extent(cell: NDArray[np.intp]) -> float:
+        held = np.bincount(cell, minlength=counts.size).astype(np.float64)
+        return float((held * held) @ inverse)
 
-def _random_tables(
-    counts: NDArray[np.int64], expected: NDArray[np.float64], statistic: float, n_tables: int, seed: int
-) -> float:
-    rng, margins = np.random.default_rng(seed), random_table(counts.sum(axis=1), counts.sum(axis=0))
-    as_large, step = 0, max(1, _CELLS // counts.size)
-    for begin in range(0, n_tables, step):
-        drawn = margins.rvs(min(step, n_tables - begin), random_state=rng)
-        statistics = ((drawn - expected) ** 2 / expected).sum(axis=(1, 2))
-        as_large += int((statistics >= statistic * (1 - _ROUNDING)).sum())
+    least, as_large = extent(cell) * (1 - _ROUNDING), 0
+    for _ in range(n_tables):
+        rng.shuffle(column)
+        as_large += extent(row + column) >= least
     return (1 + as_large) / (1 + n_tables)

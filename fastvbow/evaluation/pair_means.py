@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.special import xlogy
 
 __all__ = ["ADDITIVE", "Mean", "additive_means", "mean_js"]
 
 _CELLS = 2**22  # numbers looked at together: 32 MB
+_TOGETHER = 2**16  # numbers of divergences looked at together: they stay in a core's cache
+_LEAST = 1e-300
 _HALF_WIDTH = 1.959963984540054  # of a 95 % interval, in standard errors
 
 
@@ -140,7 +141,7 @@ def mean_js(
     """
 
     entropy = np.empty(len(order))
-    step = max(1, _CELLS // rows.shape[1])
+    step = max(1, _TOGETHER // rows.shape[1])
     for begin in range(0, len(order), step):
         entropy[begin : begin + step] = _entropies(_dense(rows, order[begin : begin + step], smoothing, totals))
 
@@ -173,7 +174,7 @@ def _span_mean(
     else:
         i, j = rng.integers(0, n, max_pairs), rng.integers(0, n - 1, max_pairs)
         j += j >= i  # any row but the first
-    step = max(1, _CELLS // (4 * width))
+    step = max(1, _TOGETHER // width)
     values = np.concatenate(
         [divergence(first + i[a : a + step], first + j[a : a + step]) for a in range(0, len(i), step)]
     )
@@ -184,7 +185,8 @@ def _span_mean(
 
 
 def _entropies(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return -xlogy(rows, rows).sum(axis=1)
+    """In nats; 0 log 0 is 0, as is what is below `_LEAST`."""
+    return -np.einsum("nv,nv->n", rows, np.log(np.maximum(rows, _LEAST)))
 
 
 def _dense(

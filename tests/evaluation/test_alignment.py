@@ -82,7 +82,7 @@ def test_aligned_rows_and_the_same_rows_shuffled():
     assert 0.01 < np.mean(np.array(p_values) < 0.05) < 0.1, "about one in twenty by chance"
 
 
-def test_random_tables_reject_in_one_of_twenty():
+def test_shuffled_tables_reject_in_one_of_twenty():
     rng = np.random.default_rng(0)
     labels, groups = np.repeat(np.arange(6), 5), rng.integers(0, 6, 30)
     p_values = [independence_test(labels, rng.permutation(groups), n_tables=400).p_value for _ in range(150)]
@@ -106,12 +106,6 @@ def test_all_singletons_prove_nothing():
     found = independence_test(list("aabb"), [0, 1, 2, 3])
     assert found.method == "permutation"
     assert found.p_value == 1
-
-
-def test_random_tables_in_parts(monkeypatch):
-    monkeypatch.setattr("fastvbow.evaluation.alignment._CELLS", 100)
-    found = independence_of([[5, 1], [1, 4]], n_tables=999)
-    assert found.p_value == pytest.approx(0.0801, abs=0.03)
 
 
 @pytest.mark.parametrize("table", [[1, 2], [[0, 0]], [[1.5, 2]], [[-1, 2]], [[np.nan, 2]]])

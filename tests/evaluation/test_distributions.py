@@ -71,6 +71,7 @@ def test_raw_counts_as_the_paper_has_them(measure):
 
 def test_columns_in_blocks(monkeypatch):
     monkeypatch.setattr("fastvbow.evaluation.pair_means._CELLS", 20)
+    monkeypatch.setattr("fastvbow.evaluation.pair_means._TOGETHER", 20)
     counts = np.random.default_rng(0).integers(0, 5, (9, 7))
     for measure in MEASURES:
         found = pair_scores(counts, list("aaabbbccc"), measure, smoothing=1)
