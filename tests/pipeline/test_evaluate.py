@@ -186,6 +186,12 @@ def test_labels_from_a_file(sift_project, known, cli, tmp_path):
     text = cli("evaluate", sift_project, "--labels", file).out
     assert text.startswith("16 images with a label, 4 more without: 3 labels")
     assert "NOT REJECTED" in text
+    recalls = [float(line.split()[3]) for line in section(text, "LABELS")[1:]]
+    assert recalls == sorted(recalls)
+    assert recalls[0] < recalls[-1], "the worst label first"
+    purities = [float(line.split()[3]) for line in section(text, "GROUPS  (")[1:]]
+    assert purities == sorted(purities)
+    assert purities[0] < purities[-1]
     assert scores["npmi"] == asked(cli, sift_project)["npmi"], "topics are judged by all photographs"
 
 
