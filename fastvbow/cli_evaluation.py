@@ -166,6 +166,8 @@ def _distance_lines(found: Evaluation) -> Iterator[str]:
         error = f"±{pairs.ratio_error:.3f}" if pairs.ratio_error > 0 else ""
         rows.append([name, _number(pairs.mean_within), _number(pairs.overall), _share(pairs.ratio), error])
     yield from _table(["", "within labels", "all pairs", "ratio", ""], rows, (0,))
+    if not all(pairs.exact for pairs in found.distances.values()):
+        yield "  ± half of the 95 % confidence interval: pairs were drawn, as there are too many to look at each"
     pairs = found.distances["symkl"]
     if pairs.n_single:
         yield f"  {_count(pairs.n_single, 'label')} of a single image left out: no pair within"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import shutil
@@ -14,6 +15,7 @@ from scipy.stats import chi2_contingency
 
 from fastvbow import pipeline
 from fastvbow.errors import StoreCorruptError, UsageError
+from fastvbow.pipeline import evaluating
 from fastvbow.pipeline.evaluating import above_chance, word_counts
 from fastvbow.project import ProjectFolder
 
@@ -246,6 +248,17 @@ def test_long_tables_are_cut_and_say_so(sift_project, known, cli, tmp_path, monk
     assert len(asked(cli, sift_project, "--labels", file)["labels"]) == 10
     monkeypatch.setattr("fastvbow.cli_evaluation.COLUMNS", 1)
     assert "IMAGES OF EACH" not in cli("evaluate", sift_project).out
+
+
+def test_drawn_pairs_show_their_interval(sift_project, cli, monkeypatch):
+    assert "±" not in cli("evaluate", sift_project).out
+    drawn = functools.partial(evaluating.pair_scores, max_pairs=9)
+    monkeypatch.setattr(evaluating, "pair_scores", drawn)
+    found = asked(cli, sift_project)["distances"]
+    assert [name for name in MEASURES if not found[name]["exact"]] == ["js"]
+    lines = section(cli("evaluate", sift_project).out, "DISTANCES")
+    assert lines[3].split()[-2:] == [f"{found['js']['ratio']:.3f}", f"±{found['js']['ratio_error']:.3f}"]
+    assert lines[-1].startswith("  ± half of the 95 % confidence interval")
 
 
 def test_labels_without_a_photograph_here_do_not_count(sift_project, known, cli, tmp_path):
