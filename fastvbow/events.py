@@ -30,7 +30,7 @@ class Event:
     skipped : int
         Photographs skipped so far.
     unit : str
-        What is counted: ``images``, ``sweeps`` or ``numbers`` (of topics, that are tried).
+        What is counted: ``images``, ``sweeps``, ``epochs`` or ``numbers`` (of topics, that are tried).
     n_bytes : int
         Bytes of photographs' files that were read so far.
     reasons : mapping of str to int
