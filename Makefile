@@ -1,6 +1,6 @@
 # make demo                      builds, installs and groups the bundled photographs
 # make demo IMAGES=/some/folder  the same with your own; PROJECT=folder says where to, ARGS="--topics 8" passes options on
-# make test                      installs what the tests need and runs them
+# make test                      installs what the tests need and runs them; EXTRAS=test-vae brings PyTorch for those that want it
 # make lint                      style, types and the house rules (see CONTRIBUTING.md)
 # make debug                     builds the samplers with checks of bounds and counts, and runs their tests
 # make wheel                     builds a wheel and tries it in an empty environment
@@ -12,10 +12,16 @@ EXTRA ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 IMAGES ?=
 PROJECT ?=
 ARGS ?=
+EXTRAS ?=
 export IMAGES PROJECT
 
 # setuptools warns of every editable installation; nobody who runs make needs to know
 INSTALL := PYTHONWARNINGS=ignore $(VENV)/bin/pip install -q -e
+comma := ,
+# What the tests need: EXTRAS, more extras of pyproject.toml with commas between, go beside `test`.
+TESTS := test$(if $(EXTRAS),$(comma)$(EXTRAS))
+TESTED := $(VENV)/.tested-$(EXTRA)-$(subst $(comma),-,$(TESTS))
+LINTED := $(VENV)/.linted-$(EXTRA)-$(subst $(comma),-,$(TESTS))
 BUILD_FILES := pyproject.toml setup.py $(wildcard src_ext/*.pyx src_ext/*.h src_ext/[a-z]*.c)
 
 .PHONY: demo test lint debug wheel clean
@@ -25,17 +31,17 @@ demo: $(VENV)/.installed-$(EXTRA)
 	else $(VENV)/bin/fastvbow run "$$IMAGES" -o "$${PROJECT:-fastvbow-projects/$$(basename "$$IMAGES")}" $(ARGS); fi \
 	|| { code=$$?; [ $$code -eq 3 ] || exit $$code; }  # 3: done, but some images were skipped
 
-test: $(VENV)/.tested-$(EXTRA)
+test: $(TESTED)
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-lint: $(VENV)/.linted-$(EXTRA)
+lint: $(LINTED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
 # From a copy, so that no object of this build is taken for one of another.
-debug: $(VENV)/.tested-$(EXTRA)
+debug: $(TESTED)
 	rm -rf build/debug
 	mkdir -p build/debug/source
 	cp -r setup.py pyproject.toml README.md LICENSE NOTICE src_ext fastvbow onnx_models build/debug/source
@@ -66,13 +72,13 @@ $(VENV)/.installed-$(EXTRA): $(VENV)/bin/pip $(BUILD_FILES)
 	$(INSTALL) '.[$(EXTRA)]'
 	@touch $@
 
-$(VENV)/.tested-$(EXTRA): $(VENV)/bin/pip $(BUILD_FILES)
+$(TESTED): $(VENV)/bin/pip $(BUILD_FILES)
 	$(DROP_OTHER)
-	$(INSTALL) '.[$(EXTRA),test]'
+	$(INSTALL) '.[$(EXTRA),$(TESTS)]'
 	@touch $@ $(VENV)/.installed-$(EXTRA)
 
-$(VENV)/.linted-$(EXTRA): $(VENV)/.tested-$(EXTRA)
-	$(INSTALL) '.[$(EXTRA),test,lint]'
+$(LINTED): $(TESTED)
+	$(INSTALL) '.[$(EXTRA),$(TESTS),lint]'
 	@touch $@
 
 clean:

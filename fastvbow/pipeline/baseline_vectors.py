@@ -75,7 +75,9 @@ def kept_vectors(path: Path, n_rows: int, learn: Callable[[], Learnt]) -> Learnt
     about = {**learnt.quality, "seconds": learnt.seconds}
     metadata = {"format": FORMAT, "version": str(VERSION), "about": msgspec.json.encode(about).decode()}
     with replace_file(path) as temporary:
-        save_file({"vectors": learnt.vectors, **learnt.curves}, temporary, metadata=metadata)
+        # safetensors writes the memory of an array as it lies, whatever its strides
+        tensors = {"vectors": learnt.vectors, **learnt.curves}
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, temporary, metadata)
     return learnt
 
 

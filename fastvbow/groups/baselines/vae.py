@@ -142,11 +142,11 @@ def train_vae(
             progress(epoch + 1, epochs)
         means = training.encode()
         error, of_mean = training.errors()
-    curves = np.array(losses, np.float64)
+    train_loss, held_out_loss = (np.array(curve, np.float64) for curve in zip(*losses, strict=True))
     return TrainedVae(
         np.asarray(given_order(order, means), np.float32),
-        curves[:, 0],
-        curves[:, 1],
+        train_loss,
+        held_out_loss,
         tuple(image_ids[order[i]] for i in training.held),
         error,
         of_mean,
