@@ -29,8 +29,8 @@ SMALL = {
     "lda-variational": {},
     "pca-embeddings": {"components": 10},
     "pca-pixels": {"side": 32, "components": 10, "batch": 20},
-    "vae-conv": {"side": 32, "epochs": 20, "batch": 8},
-    "vae-paper": {"side": 32, "epochs": 20, "batch": 8},
+    "vae-conv": {"side": 16, "epochs": 12, "batch": 8},
+    "vae-paper": {"side": 16, "epochs": 12, "batch": 8},
 }
 TORCHLESS = [name for name in SMALL if not name.startswith("vae")]
 
@@ -73,9 +73,8 @@ def test_groups_go_with_labels(name, small_project, cache):
     assert found.seconds > 0
     assert (found.name, found.n_groups, found.seed) == (name, 5, 0)
     assert found.parameters == {**BASELINES[name], **SMALL[name]}
-    has = {
-        key for key in ("theta", "explained_variance", "train_loss", "held_out_loss") if getattr(found, key) is not None
-    }
+    kinds = ("theta", "explained_variance", "train_loss", "held_out_loss")
+    has = {key for key in kinds if getattr(found, key) is not None}
     wanted = {"lda": {"theta"}, "pca": {"explained_variance"}, "vae": {"train_loss", "held_out_loss"}, "kmeans": set()}
     assert has == wanted[name.split("-")[0]]
     assert set(found.quality) == (
@@ -85,7 +84,7 @@ def test_groups_go_with_labels(name, small_project, cache):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_with_a_cache_or_without(name, small_project, cache, tmp_path, monkeypatch):
-    """A seed gives the same groups; what is in the cache is not made again for other groups; the project is read only."""
+    """A seed gives the same groups; what the cache has is not made again; the project is only read."""
     before = sorted(path.stat().st_mtime_ns for path in small_project.rglob("*"))
     first, alone = run(small_project, name, cache=cache), run(small_project, name)
     np.testing.assert_array_equal(first.groups, alone.groups)
@@ -155,7 +154,10 @@ def test_pictures_and_vectors_are_those_of_their_images(small_project, small_fol
         height, width = pixels.shape[:2]
         size = (round(width * 40 / max(height, width)), round(height * 40 / max(height, width)))
         grey = cv2.resize(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
-        np.testing.assert_array_equal(rows[index, : size[1], : size[0], 0], grey)
+        difference = np.abs(rows[index, : size[1], : size[0], 0].astype(int) - grey)  # JPEGs are decoded in part
+        assert difference.max() <= 8
+        assert difference.mean() < 1
+        assert np.abs(rows[index - 1].astype(int) - rows[index]).mean() > 5, "the next one differs more"
         assert not rows[index, size[1] :].any()
         assert not rows[index, :, size[0] :].any()
     again = pixel_rows(kept, "padded-grey", 40, tmp_path / "other", jobs=1, listener=lambda event: None)
