@@ -18,6 +18,7 @@ import typer
 from fastvbow import __version__
 from fastvbow.cli_evaluation import evaluate
 from fastvbow.cli_frame import estimate_lines, finish, run_json, run_lines, stage_done, working
+from fastvbow.cli_masks import segments
 from fastvbow.cli_models import models_app
 from fastvbow.cli_options import (
     Batch,
@@ -344,6 +345,7 @@ def assign(
 
 
 app.command()(evaluate)
+app.command()(segments)
 app.command()(subset)
 
 

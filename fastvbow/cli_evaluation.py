@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastvbow.cli_frame import finish, working
 from fastvbow.cli_options import Jobs, Json, Labels, ProjectArgument
+from fastvbow.cli_tables import ROWS, count, cut, number, rest, share, table
 
 if TYPE_CHECKING:
     from fastvbow.evaluation.distributions import PairScores
@@ -14,11 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "evaluation_json", "evaluation_lines"]
 
-ROWS = 25
-"""Rows of a table that are printed; JSON has them all."""
 COLUMNS = 12
 """Groups up to which the confusion table is printed."""
-WIDTH = 24  # of a label, in places of the terminal
 
 _SCORES = {
     "acc": ("accuracy (ACC)", "share in the right group, groups and labels matched one to one"),
@@ -144,8 +142,8 @@ def evaluation_lines(found: Evaluation) -> Iterator[str]:
     tables = found.tables
     unlabelled = f", {found.n_unlabelled} more without" if found.n_unlabelled else ""
     yield (
-        f"{_count(found.n_images, 'image')} with a label{unlabelled}: "
-        f"{_count(len(tables.labels), 'label')}, {_count(len(tables.groups), 'group')}"
+        f"{count(found.n_images, 'image')} with a label{unlabelled}: "
+        f"{count(len(tables.labels), 'label')}, {count(len(tables.groups), 'group')}"
     )
     yield from ("", "GROUPS AGAINST LABELS  (higher is better, 1 is perfect)")
     for key, (name, note) in _SCORES.items():
@@ -164,13 +162,13 @@ def _distance_lines(found: Evaluation) -> Iterator[str]:
     for key, name in _DISTANCES.items():
         pairs = found.distances[key]
         error = f"±{pairs.ratio_error:.3f}" if pairs.ratio_error > 0 else ""
-        rows.append([name, _number(pairs.mean_within), _number(pairs.overall), _share(pairs.ratio), error])
-    yield from _table(["", "within labels", "all pairs", "ratio", ""], rows, (0,))
+        rows.append([name, number(pairs.mean_within), number(pairs.overall), share(pairs.ratio), error])
+    yield from table(["", "within labels", "all pairs", "ratio", ""], rows, (0,))
     if not all(pairs.exact for pairs in found.distances.values()):
         yield "  ± half of the 95 % confidence interval: pairs were drawn, as there are too many to look at each"
     pairs = found.distances["symkl"]
     if pairs.n_single:
-        yield f"  {_count(pairs.n_single, 'label')} of a single image left out: no pair within"
+        yield f"  {count(pairs.n_single, 'label')} of a single image left out: no pair within"
 
 
 def _topic_lines(found: Evaluation) -> Iterator[str]:
@@ -184,7 +182,7 @@ def _topic_lines(found: Evaluation) -> Iterator[str]:
         "silhouette": ("silhouette by word histograms", "higher is better, -1 to 1"),
     }
     for key, (name, note) in notes.items():
-        yield f"  {name:<34} {_number(scores[key]):>10}  {note}"
+        yield f"  {name:<34} {number(scores[key]):>10}  {note}"
 
 
 def _label_lines(found: Evaluation) -> Iterator[str]:
@@ -193,22 +191,20 @@ def _label_lines(found: Evaluation) -> Iterator[str]:
     sizes = tables.counts.sum(axis=1)
     rows = [
         [
-            _cut(tables.labels[i]),
+            cut(tables.labels[i]),
             str(sizes[i]),
             str(tables.matched_group[i]) if tables.matched_group[i] >= 0 else "-",
-            _share(tables.matched_recall[i]),
+            share(tables.matched_recall[i]),
             str(tables.label_group[i]),
-            _share(tables.label_recall[i]),
-            _share(tables.label_entropy[i]),
-            _share(symkl.get(tables.labels[i], float("nan"))),
+            share(tables.label_recall[i]),
+            share(tables.label_entropy[i]),
+            share(symkl.get(tables.labels[i], float("nan"))),
         ]
         for i in order[:ROWS]
     ]
     yield from ("", "LABELS  (worst first; entropy over groups in nats; symmetric KL of mixtures within)")
-    yield from _table(
-        ["label", "images", "matched", "recall", "largest in", "recall", "entropy", "sym. KL"], rows, (0,)
-    )
-    yield from _rest(len(order), "label")
+    yield from table(["label", "images", "matched", "recall", "largest in", "recall", "entropy", "sym. KL"], rows, (0,))
+    yield from rest(len(order), "label")
 
 
 def _group_lines(found: Evaluation) -> Iterator[str]:
@@ -219,17 +215,17 @@ def _group_lines(found: Evaluation) -> Iterator[str]:
         [
             str(tables.groups[j]),
             str(held[j]),
-            _cut(tables.group_label[j]),
-            _share(tables.group_purity[j]),
-            _cut(tables.labels[tables.group_match[j]]) if tables.group_match[j] >= 0 else "-",
-            _share(tables.group_entropy[j]),
-            _share(found.topics.npmi[tables.groups[j]]),
+            cut(tables.group_label[j]),
+            share(tables.group_purity[j]),
+            cut(tables.labels[tables.group_match[j]]) if tables.group_match[j] >= 0 else "-",
+            share(tables.group_entropy[j]),
+            share(found.topics.npmi[tables.groups[j]]),
         ]
         for j in order[:ROWS]
     ]
     yield from ("", "GROUPS  (least pure first; entropy over labels in nats)")
-    yield from _table(["group", "images", "most frequent", "purity", "matched", "entropy", "NPMI"], rows, (2, 4))
-    yield from _rest(len(order), "group")
+    yield from table(["group", "images", "most frequent", "purity", "matched", "entropy", "NPMI"], rows, (2, 4))
+    yield from rest(len(order), "group")
 
 
 def _confusion_lines(found: Evaluation) -> Iterator[str]:
@@ -237,10 +233,10 @@ def _confusion_lines(found: Evaluation) -> Iterator[str]:
     if len(tables.groups) > COLUMNS:
         return
     order = [*tables.group_match[tables.group_match >= 0], *(i for i, g in enumerate(tables.matched_group) if g < 0)]
-    rows = [[_cut(tables.labels[i]), *(str(n) if n else "." for n in tables.counts[i])] for i in order[:ROWS]]
+    rows = [[cut(tables.labels[i]), *(str(n) if n else "." for n in tables.counts[i])] for i in order[:ROWS]]
     yield from ("", "IMAGES OF EACH LABEL IN EACH GROUP  (matched ones on the diagonal)")
-    yield from _table(["", *map(str, tables.groups)], rows, (0,), len(str(tables.counts.max())))
-    yield from _rest(len(order), "label")
+    yield from table(["", *map(str, tables.groups)], rows, (0,), len(str(tables.counts.max())))
+    yield from rest(len(order), "label")
 
 
 def _alignment_lines(found: Evaluation) -> Iterator[str]:
@@ -252,7 +248,7 @@ def _alignment_lines(found: Evaluation) -> Iterator[str]:
     source = "its distribution" if test.method == "chi-square" else "shuffled tables, as expected counts are small"
     p = f"p = {test.p_value:.2g}" if test.p_value > 1e-300 else "p < 1e-300"
     yield (
-        f"  chi-square {_number(test.statistic)}, {_count(test.degrees, 'degree')} of freedom, {p} by {source}; "
+        f"  chi-square {number(test.statistic)}, {count(test.degrees, 'degree')} of freedom, {p} by {source}; "
         f"Cramér's V {test.cramers_v:.3f}"
     )
     yield (
@@ -260,48 +256,3 @@ def _alignment_lines(found: Evaluation) -> Iterator[str]:
         if test.rejected
         else "  NOT REJECTED: groups are as good as random, the images too few, or the labels are in another order"
     )
-
-
-def _table(head: Sequence[str], rows: list[list[str]], to_the_left: Collection[int], least: int = 0) -> Iterator[str]:
-    """Columns of equal width, of `least` characters at least; all but those `to_the_left` stand to the right."""
-    from rich.cells import cell_len  # a character of East Asia takes two places
-
-    widths = [max(least, *map(cell_len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        cells = []
-        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            blank = " " * (width - cell_len(cell))
-            cells.append(cell + blank if i in to_the_left else blank + cell)
-        yield f"  {'  '.join(cells)}".rstrip()
-
-
-def _rest(n: int, noun: str) -> Iterator[str]:
-    if n > ROWS:
-        yield f"  ... and {_count(n - ROWS, noun)} more: --json has all"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _number(value: float) -> str:
-    """Four significant digits, or a dash for what is not defined."""
-    if value != value:
-        return "-"
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.{4 if abs(value) < 10 else 2 if abs(value) < 1000 else 1}f}"
-    return f"{value:.3g}"
-
-
-def _share(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}"
-
-
-def _cut(label: object) -> str:
-    """A label without control characters, at most `WIDTH` places long."""
-    from rich.cells import cell_len, set_cell_size
-
-    from fastvbow.display import one_line
-
-    text = one_line(str(label))
-    return text if cell_len(text) <= WIDTH else f"{set_cell_size(text, WIDTH - 1).rstrip()}…"

@@ -19,7 +19,7 @@ from fastvbow.display import Display, one_line
 from fastvbow.events import Event
 
 STAGES = ["extract", "vocabulary", "encode", "topics", "groups", "report"]
-COMMANDS = ["run", "demo", *STAGES, "assign", "evaluate", "subset", "doctor", "warmup", "models"]
+COMMANDS = ["run", "demo", *STAGES, "assign", "evaluate", "segments", "subset", "doctor", "warmup", "models"]
 
 
 def test_help_is_quick():

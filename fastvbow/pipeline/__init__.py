@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastvbow.pipeline.grouping import groups
     from fastvbow.pipeline.reporting import report
     from fastvbow.pipeline.route import run
+    from fastvbow.pipeline.segmenting import segments
     from fastvbow.pipeline.subsetting import subset
     from fastvbow.pipeline.topic_modelling import topics
     from fastvbow.pipeline.verifying import verify
@@ -37,6 +38,7 @@ __all__ = [
     "groups",
     "report",
     "run",
+    "segments",
     "subset",
     "topics",
     "verify",
@@ -55,6 +57,7 @@ _HOMES = {
     "groups": "grouping",
     "report": "reporting",
     "run": "route",
+    "segments": "segmenting",
     "subset": "subsetting",
     "topics": "topic_modelling",
     "verify": "verifying",

@@ -1,4 +1,4 @@
-"""A project's topics held against the masks of its photographs, one photograph at a time."""
+"""Command ``segments``: a project's topics against the masks of its photographs, one photograph at a time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from fastvbow.project import ProjectFolder
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["MaskEvaluation", "PlacedTopics", "evaluate_masks"]
+__all__ = ["MaskEvaluation", "PlacedTopics", "segments"]
 
 _AHEAD = 4
 
@@ -180,7 +180,7 @@ class PlacedTopics:
         return topic_map(int(self.heights[index]), int(self.widths[index]), self.theta[index], points, cells)
 
 
-def evaluate_masks(
+def segments(
     project: Path,
     masks: str = "auto",
     *,

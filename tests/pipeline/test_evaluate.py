@@ -238,7 +238,8 @@ def test_a_single_group(sift_copy, known, cli):
 
 
 def test_long_tables_are_cut_and_say_so(sift_project, known, cli, tmp_path, monkeypatch):
-    monkeypatch.setattr("fastvbow.cli_evaluation.ROWS", 3)
+    for module in "cli_evaluation", "cli_tables":
+        monkeypatch.setattr(f"fastvbow.{module}.ROWS", 3)
     file = write_labels(tmp_path, known[0], [f"a rather long name of a label number {i // 2}" for i in range(20)])
     text = cli("evaluate", sift_project, "--labels", file).out
     lines = section(text, "LABELS")

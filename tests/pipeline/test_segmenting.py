@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fastvbow import pipeline
 from fastvbow.config import ExtractConfig, TopicsConfig, VocabularyConfig
 from fastvbow.errors import StageMissingError, UsageError
 from fastvbow.images.sources import scan
-from fastvbow.pipeline.segmenting import PlacedTopics, evaluate_masks
+from fastvbow.pipeline.segmenting import PlacedTopics, segments
 from fastvbow.project import ProjectFolder
 
 HEIGHT, WIDTH = 96, 160
@@ -75,7 +76,7 @@ def same(one, other):
 
 
 def test_topics_that_are_textures(textures, recorder):
-    found = evaluate_masks(textures, jobs=1, listener=recorder)
+    found = segments(textures, jobs=1, listener=recorder)
     assert (found.layout, found.n_images, found.problems) == ("parallel", 24, [])
     assert found.classes.tolist() == [0, 10, 20]
     assert found.names == ["class 0", "class 10", "class 20"]
@@ -98,7 +99,7 @@ def test_masks_that_the_topics_cannot_know(textures, corpus, tmp_path):
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
         mask[HEIGHT // 2 :] = 1
         cv2.imwrite(str(tmp_path / path.name), mask)
-    found = evaluate_masks(textures, str(tmp_path), jobs=1)
+    found = segments(textures, str(tmp_path), jobs=1)
     assert found.n_images == 24
     assert 0.2 < found.best.mean_iou < 0.5
     assert abs(found.best.accuracy - 0.5) < 0.1
@@ -106,9 +107,9 @@ def test_masks_that_the_topics_cannot_know(textures, corpus, tmp_path):
 
 
 def test_any_number_of_threads(textures):
-    first = evaluate_masks(textures, jobs=1, seed=5)
-    same(first, evaluate_masks(textures, jobs=3, seed=5))
-    other = evaluate_masks(textures, jobs=1, seed=6)
+    first = segments(textures, jobs=1, seed=5)
+    same(first, segments(textures, jobs=3, seed=5))
+    other = segments(textures, jobs=1, seed=6)
     np.testing.assert_array_equal(first.counts.pixels, other.counts.pixels)
     assert (first.counts.shuffled_pixels != other.counts.shuffled_pixels).any()
 
@@ -123,7 +124,7 @@ def test_bad_masks_are_reported_one_by_one(textures, corpus, tmp_path):
     (masks / "04.png").write_bytes(b"")
     (masks / "05.png").unlink()
     (masks / "05.png").mkdir()
-    found = evaluate_masks(textures, str(masks), jobs=2)
+    found = segments(textures, str(masks), jobs=2)
     assert found.n_images == 18
     told = dict(found.problems)
     assert list(told) == [f"img/{i:02d}.png" for i in range(6)]
@@ -131,7 +132,7 @@ def test_bad_masks_are_reported_one_by_one(textures, corpus, tmp_path):
     for (path, reason), part in zip(found.problems, wanted, strict=True):
         assert part in reason and "\n" not in reason, path
     rest = shutil.copytree(masks, tmp_path / "rest", ignore=lambda *_: [f"{i:02d}.png" for i in range(6)])
-    again = evaluate_masks(textures, str(rest), jobs=1)
+    again = segments(textures, str(rest), jobs=1)
     np.testing.assert_array_equal(found.counts.pixels, again.counts.pixels)
 
 
@@ -139,20 +140,52 @@ def test_no_mask_that_can_be_used(textures, corpus, tmp_path):
     for path in (corpus / "img").iterdir():
         (tmp_path / path.name).write_bytes(b"x")
     with pytest.raises(UsageError, match=r"no photograph of .* can be used: the first, img/00\.png: a mask is a PNG"):
-        evaluate_masks(textures, str(tmp_path))
+        segments(textures, str(tmp_path))
 
 
 def test_names_from_a_table(textures, tmp_path):
     (tmp_path / "names.csv").write_text('id,name\n0,chessboard\n10,"dots, spots"\n')
-    assert evaluate_masks(textures, names=tmp_path / "names.csv", jobs=1).names == ["chessboard", "dots", "class 20"]
+    assert segments(textures, names=tmp_path / "names.csv", jobs=1).names == ["chessboard", "dots", "class 20"]
     with pytest.raises(UsageError, match=r"missing\.csv"):
-        evaluate_masks(textures, names=tmp_path / "missing.csv")
+        segments(textures, names=tmp_path / "missing.csv")
+
+
+def test_the_command(textures, corpus, tmp_path, cli):
+    table = tmp_path / "names.csv"
+    table.write_text("id,name\n0,chessboard\n10,dots\n20,strokes\n")
+    done = cli("segments", textures, "--names", table)
+    found = segments(textures, names=table)
+    lines = done.out.splitlines()
+    assert done.code == 0
+    assert lines[0] == "24 photographs with a mask (parallel): 3 classes, 3 topics; 2.1% of the pixels have no class"
+    row = next(line for line in lines if "map of each photograph's topics" in line)
+    best, matched = found.best, found.matched
+    figures = [best.mean_iou, best.accuracy, matched.mean_iou, matched.accuracy]
+    assert row.split()[-4:] == [f"{figure:.4f}" for figure in figures]
+    for name, iou in zip(("chessboard", "dots", "strokes"), found.best.iou, strict=True):
+        assert any(line.split()[0] == name and line.endswith(f"{iou:.3f}") for line in lines if line.split())
+    as_json = json.loads(cli("segments", textures, "--json").out)
+    assert as_json["scores"]["best"] == {"mean_iou": best.mean_iou, "accuracy": best.accuracy}
+    np.testing.assert_allclose(as_json["topic_segments"], found.topic_segments)
+    assert [entry["class"] for entry in as_json["classes"]] == [0, 10, 20]
+
+
+def test_the_command_with_bad_masks(textures, corpus, tmp_path, cli):
+    masks = tmp_path / "masks"
+    shutil.copytree(corpus / "label", masks)
+    (masks / "03.png").write_bytes((masks / "03.png").read_bytes()[:60])
+    done = cli("segments", textures, "--masks", masks)
+    assert done.code == 3
+    assert "LEFT OUT  (1 photograph)" in done.out
+    assert "03.png: " in done.out
+    assert cli("segments", textures, "--part-level", "9").code == 2
+    assert cli("segments", textures, "--masks", tmp_path / "nowhere").code == 2
 
 
 def test_before_there_are_topics(corpus, tmp_path):
     pipeline.extract(corpus, tmp_path / "p", ExtractConfig(features=("sift",)), jobs=1)
     with pytest.raises(StageMissingError):
-        evaluate_masks(tmp_path / "p")
+        segments(tmp_path / "p")
 
 
 def test_places_of_all_modalities(small_project):
@@ -206,7 +239,7 @@ def samples(data_folder, tmp_path):
 @pytest.mark.data
 def test_the_full_ade20k(samples):
     project = samples("ade20k_samples/dataset", 2)
-    found = evaluate_masks(project, jobs=1)
+    found = segments(project, jobs=1)
     assert (found.layout, found.n_images, found.problems) == ("ade20k", 3, [])
     assert len(found.classes) == 24
     assert {"building", "sky", "tree", "road", "trade name"} < set(found.names)
@@ -214,14 +247,14 @@ def test_the_full_ade20k(samples):
     assert pixels["sky"] == 437203 + 31428, "as in the masks"
     assert pixels["alarm"] == 6337
     np.testing.assert_allclose(found.topic_segments.sum(axis=1), 1)
-    parts = evaluate_masks(project, part_level=2, jobs=1)
+    parts = segments(project, part_level=2, jobs=1)
     assert parts.n_images == 1 and len(parts.problems) == 2
     assert all("there is no mask" in reason for _, reason in parts.problems)
 
 
 @pytest.mark.data
 def test_scene_parsing(samples):
-    found = evaluate_masks(samples("ade20k_samples/sampleData", 2), jobs=1)
+    found = segments(samples("ade20k_samples/sampleData", 2), jobs=1)
     assert (found.layout, found.n_images, found.problems) == ("sceneparsing", 3, [])
     assert {"wall", "building", "sky"} < set(found.names), "objectInfo150.csv lies two folders above the masks"
 
@@ -229,7 +262,7 @@ def test_scene_parsing(samples):
 @pytest.mark.data
 def test_coco_stuff(samples, data_folder):
     source = data_folder / "coco_stuff_spade/datasets/coco_stuff/val_img"
-    found = evaluate_masks(samples(source, 3), jobs=1)
+    found = segments(samples(source, 3), jobs=1)
     assert (found.layout, found.n_images, found.problems) == ("parallel", 8, [])
     masks = [cv2.imread(str(p), cv2.IMREAD_GRAYSCALE) for p in sorted((source.parent / "val_label").iterdir())]
     wanted = sum(np.bincount(mask.ravel(), minlength=256) for mask in masks)
