@@ -25,7 +25,7 @@ from fastvbow.words.joint import Located, features_for
 from fastvbow.words.tokens import encode as encode_words
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["TokenShard", "encode", "located", "open_tokens"]
+__all__ = ["TokenShard", "encode", "encode_shard", "located", "open_tokens"]
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,28 @@ def _encode(project: ProjectFolder, config: EncodeConfig, jobs: int, listener: L
     total = sum(shard.card.n_images for shard in shards)
     with replace_folder(project.tokens) as folder, one_thread_each():
         for index, shard in enumerate(shards):
-            features = features_for(vocabulary.codebooks, partial(located, shard))
-            words, counts = encode_words(vocabulary, features, n_jobs=jobs, **msgspec.structs.asdict(config))
+            tokens = encode_shard(vocabulary, shard, config, jobs=jobs)
             (folder / f"shard-{index:05d}").mkdir()
-            np.save(folder / f"shard-{index:05d}" / "words.npy", words)
-            np.save(folder / f"shard-{index:05d}" / "counts.npy", counts)
-            n_images, n_tokens = n_images + len(counts), n_tokens + len(words)
+            np.save(folder / f"shard-{index:05d}" / "words.npy", tokens.words)
+            np.save(folder / f"shard-{index:05d}" / "counts.npy", tokens.counts)
+            n_images, n_tokens = n_images + len(tokens.counts), n_tokens + len(tokens.words)
             listener(Event("encode", "step", done=n_images, total=total))
     return {"tokens": n_tokens}
+
+
+def encode_shard(vocabulary: Vocabulary, shard: FeatureShard, config: EncodeConfig, *, jobs: int = 1) -> TokenShard:
+    """The tokens of a shard, in memory.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    shard : FeatureShard
+    config : EncodeConfig
+    jobs : int, default=1
+        Threads.
+    """
+    features = features_for(vocabulary.codebooks, partial(located, shard))
+    return TokenShard(*encode_words(vocabulary, features, n_jobs=jobs, **msgspec.structs.asdict(config)))
 
 
 def located(shard: FeatureShard, name: str) -> Located:

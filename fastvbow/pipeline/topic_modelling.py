@@ -10,7 +10,7 @@ outputs is a list of pairs: each number that was tried, and its mean silhouette.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.stream import TokenStream
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["load_theta", "token_streams", "topics", "walks_for", "write_topics"]
+__all__ = ["fit_model", "load_theta", "start_embedding", "token_streams", "topics", "walks_for", "write_topics"]
 
 TOKENS_A_WALK = 250_000
 MOST_WALKS = 16
@@ -112,11 +112,57 @@ def _fit(
     streams = token_streams(project, tokens, vocabulary.n_words)
     n_topics, found = config.topics, dict[str, Any]()
     with one_thread_each(), no_numerical_warnings():
-        embedding = _embedding(shards, tokens, vocabulary)
+        embedding = start_embedding(shards, tokens, vocabulary)
         if n_topics == "auto":
             of_words = "pooled" not in vocabulary.codebooks
             proposal = proposed_topics(embedding, config, listener, of_words=of_words)
             n_topics, found = proposal.n_topics, {"silhouettes": proposal.curve}
+
+    def tell(sweep: int, total: int) -> None:
+        listener(Event("topics", "step", done=sweep, total=total, unit="sweeps"))
+
+    model = fit_model(streams, embedding, vocabulary, n_topics, config, jobs=jobs, tell=tell)
+    theta = model.transform(streams)
+    with replace_folder(project.topics) as folder:
+        model.save(folder / "model")
+        write_topics(folder, theta, model.assignments_)
+    return {"topics": n_topics, "log likelihood a token": round(float(model.log_likelihood_[-1]), 4), **found}
+
+
+def fit_model(
+    streams: list[TokenStream],
+    embedding: NDArray[np.float32],
+    vocabulary: Vocabulary,
+    n_topics: int,
+    config: TopicsConfig,
+    *,
+    jobs: int = 1,
+    tell: Callable[[int, int], object] | None = None,
+) -> GibbsLDA:
+    """Train the topics of some photographs.
+
+    Parameters
+    ----------
+    streams : list of TokenStream
+        Their tokens.
+    embedding : ndarray of shape (n_images, d), float32
+        What the start comes from (`start_embedding`).
+    vocabulary : Vocabulary
+        Of the tokens.
+    n_topics : int
+        Whatever `config` says of it.
+    config : TopicsConfig
+        Sweeps, weights and seed.
+    jobs : int, default=1
+        Threads. The topics are the same for any number.
+    tell : callable (sweeps done, planned), optional
+        Called after every sweep; what it raises ends the training.
+
+    Returns
+    -------
+    GibbsLDA
+    """
+    with one_thread_each(), no_numerical_warnings():
         start = initial_groups(embedding, n_topics, seed=config.seed)
     model = GibbsLDA(
         n_topics,
@@ -126,16 +172,7 @@ def _fit(
         random_state=config.seed,
         n_jobs=jobs,
     )
-
-    def tell(sweep: int, total: int) -> None:
-        listener(Event("topics", "step", done=sweep, total=total, unit="sweeps"))
-
-    model.fit(streams, doc_groups=start, callback=tell)
-    theta = model.transform(streams)
-    with replace_folder(project.topics) as folder:
-        model.save(folder / "model")
-        write_topics(folder, theta, model.assignments_)
-    return {"topics": n_topics, "log likelihood a token": round(float(model.log_likelihood_[-1]), 4), **found}
+    return model.fit(streams, doc_groups=start, callback=tell)
 
 
 def token_streams(project: ProjectFolder, tokens: Sequence[TokenShard], n_words: int) -> list[TokenStream]:
@@ -156,10 +193,23 @@ def write_topics(folder: Path, theta: NDArray[np.float64], z: Iterable[NDArray[A
         np.save(folder / "z" / f"shard-{index:05d}.npy", topics_of_tokens)
 
 
-def _embedding(
+def start_embedding(
     shards: Sequence[FeatureShard], tokens: Sequence[TokenShard], vocabulary: Vocabulary
 ) -> NDArray[np.float32]:
-    """One vector a photograph for the start; NaN for a skipped one."""
+    """What the sampler's start is a clustering of: one vector a photograph, NaN for a skipped one.
+
+    Parameters
+    ----------
+    shards : sequence of FeatureShard
+    tokens : sequence of TokenShard
+        Of the same photographs.
+    vocabulary : Vocabulary
+
+    Returns
+    -------
+    ndarray of shape (n_images, d), float32
+        Pooled vectors in the space of their words; where there are none, square roots of word frequencies.
+    """
     if "pooled" not in vocabulary.codebooks:
         return hellinger_embedding([t.words for t in tokens], [t.offsets for t in tokens], vocabulary.n_words)
     book = vocabulary.codebooks["pooled"]

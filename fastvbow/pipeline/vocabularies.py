@@ -22,7 +22,7 @@ from fastvbow.words.joint import JointFeatures, joint_sample, train_joint_codebo
 from fastvbow.words.shares import fused, share_words
 from fastvbow.words.vocabulary import Codebook, Vocabulary, train_codebook
 
-__all__ = ["draw_rows", "vocabulary"]
+__all__ = ["draw_rows", "learn_vocabulary", "vocabulary"]
 
 
 def vocabulary(
@@ -66,11 +66,50 @@ def vocabulary(
 
 
 def _train(project: ProjectFolder, config: VocabularyConfig, jobs: int, listener: Listener) -> dict[str, Any]:
-    shards = open_shards(project)
+    vocabulary = learn_vocabulary(open_shards(project), config, project.source, jobs=jobs, listener=listener)
+    with replace_folder(project.vocabulary) as path:
+        vocabulary.save(path)
+    books = vocabulary.codebooks
+    return {"words": vocabulary.n_words, **{f"{name} words": book.n_words for name, book in books.items()}}
+
+
+def learn_vocabulary(
+    shards: Sequence[FeatureShard],
+    config: VocabularyConfig,
+    source: Path,
+    *,
+    jobs: int = 1,
+    listener: Listener = log_events,
+) -> Vocabulary:
+    """Learn the visual words of some shards' features.
+
+    Parameters
+    ----------
+    shards : sequence of FeatureShard
+        At least one.
+    config : VocabularyConfig
+    source : Path
+        Where the photographs came from, for the message where they have no feature.
+    jobs : int, default=1
+        Threads. The words are the same for any number.
+    listener : Listener, optional
+        Hears where there are fewer features than words.
+
+    Returns
+    -------
+    Vocabulary
+
+    Raises
+    ------
+    NoImagesError
+        No photograph has a feature.
+    UsageError
+        There are fewer words than kinds of features, or one of those that joint words want is not there.
+    """
     names = [name for name in shards[0].card.rows if any(shard.card.rows[name] for shard in shards)]
     if not names:
         raise NoImagesError(
-            f"no image of {project.source} has a single keypoint, so nothing to group them by: add --features cnn"
+            f"no image of {source} has a single keypoint, so nothing to group them by: add --features cnn"
         )
     shares = share_words(config.words, fused(names, config.fusion))
     codebooks = {}
@@ -86,10 +125,7 @@ def _train(project: ProjectFolder, config: VocabularyConfig, jobs: int, listener
             if book.n_words < share:
                 told = f"only {book.n_words} {name} features for {share} words: each is a word"
                 listener(Event("vocabulary", "warning", told))
-    vocabulary = Vocabulary(codebooks)
-    with replace_folder(project.vocabulary) as path:
-        vocabulary.save(path)
-    return {"words": vocabulary.n_words, **{f"{name} words": book.n_words for name, book in codebooks.items()}}
+    return Vocabulary(codebooks)
 
 
 def _train_joint(
