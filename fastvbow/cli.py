@@ -56,6 +56,7 @@ from fastvbow.cli_options import (
     topics_config,
     weights_text,
 )
+from fastvbow.cli_study import study
 from fastvbow.cli_subset import subset
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
 
@@ -346,6 +347,7 @@ def assign(
 
 app.command()(evaluate)
 app.command()(segments)
+app.command()(study)
 app.command()(subset)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "EncodeConfig",
     "ExtractConfig",
     "ExtractOptions",
+    "StudyGrid",
     "TopicsConfig",
     "VocabularyConfig",
 ]
@@ -187,6 +188,53 @@ class EncodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         _within("pooled_neighbours", self.pooled_neighbours, 1, _MOST)
         if not 0 < self.pooled_temperature < float("inf"):
             raise UsageError(f"pooled_temperature is above 0, not {self.pooled_temperature}")
+
+
+class StudyGrid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings of a study: every combination of words, keypoints, topics and seeds is a cell.
+
+    Attributes
+    ----------
+    words : tuple of int, default=(150, 200, 300)
+    keypoints : tuple of int, default=(150, 200, 300, 400)
+    topics : tuple of (int or "labels"), default=(20, 50, 100)
+        "labels" stands for the number of labels.
+    seeds : tuple of int, default=(0, 1, 2)
+        Each is the seed of the words and of the topics.
+    features : tuple of {"sift", "cnn"}, default=("sift", "cnn")
+    validation : float, default=0.2
+        Share of the photographs of each label that neither words nor topics are learned from; 0: none.
+    sweeps : int, default=200
+        Gibbs sweeps over the corpus.
+    """
+
+    words: tuple[int, ...] = (150, 200, 300)
+    keypoints: tuple[int, ...] = (150, 200, 300, 400)
+    topics: tuple[int | Literal["labels"], ...] = (20, 50, 100)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    features: tuple[str, ...] = FEATURES
+    validation: float = 0.2
+    sweeps: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("words", "keypoints", "topics", "seeds"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                given = ",".join(map(str, values)) or "nothing"
+                raise UsageError(f"--{name} takes one or more different numbers with commas, not {given}")
+        ExtractConfig(features=self.features)
+        for count in self.keypoints:
+            _within("--keypoints", count, 1, _MOST)
+        for count in self.words:
+            _within("--words", count, 1, _MOST)
+        for number in self.topics:
+            if number != "labels":
+                _within("--topics", number, 2, 65535)
+        for seed in self.seeds:
+            _within("--seeds", seed, 0, _MOST_SEED)
+        _within("--sweeps", self.sweeps, 1, _MOST)
+        if not 0 <= self.validation <= 0.9:
+            raise UsageError(f"--validation is a share from 0 to 0.9, not {self.validation:g}")
 
 
 class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -44,7 +44,7 @@ class _Rate(ProgressColumn):
             if not speed
             else f"{speed:,.0f} {task.fields['unit']}/s"
             if speed >= 10
-            else f"{speed:.1f} {task.fields['unit']}/s"
+            else f"{speed:.{1 if speed >= 1 else 2}f} {task.fields['unit']}/s"
         )
 
 
@@ -150,8 +150,11 @@ class Display:
             if now - last >= _EVERY:
                 speed = (event.done - first) / (now - begun)
                 left = f"{duration((event.total - event.done) / speed)} left" if speed else "time left unknown"
+                digits = 1 if speed >= 1 else 2
                 note = f", {note}" if note else ""
-                self._say(Text(f"  {event.done}/{event.total} {event.unit}, {speed:.1f} {event.unit}/s, {left}{note}"))
+                self._say(
+                    Text(f"  {event.done}/{event.total} {event.unit}, {speed:.{digits}f} {event.unit}/s, {left}{note}")
+                )
                 last = now
             self._lines[event.stage] = (begun, last, first)
 

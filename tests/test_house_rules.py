@@ -148,6 +148,8 @@ def test_commands_translate_functions(name):
         renamed["output"] = "folder"
     if name in {"assign", "subset"}:
         renamed["output"] = "output"
+    if name == "study":  # its numbers come as text with commas
+        renamed |= {"output": "folder", **dict.fromkeys(config.StudyGrid.__struct_fields__), "baselines": None}
     if name == "extract":
         renamed["dry_run"] = None  # the function `estimate`
     stage = config_defaults()
@@ -170,6 +172,15 @@ def test_commands_translate_functions(name):
             }
             read = readers.get(target, lambda given: given)
             assert all(read(parameter.default) == value for value in wanted), parameter.name
+
+
+def test_the_defaults_of_a_study():
+    given = inspect.signature(COMMANDS["study"]).parameters
+    grid = config.StudyGrid()
+    for field in grid.__struct_fields__:
+        value = getattr(grid, field)
+        assert given[field].default == (",".join(map(str, value)) if isinstance(value, tuple) else value), field
+    assert (given["baselines"].default,) == inspect.signature(pipeline.study).parameters["baselines"].default
 
 
 def config_defaults() -> dict[str, dict[str, object]]:

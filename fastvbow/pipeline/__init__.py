@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastvbow.pipeline.reporting import report
     from fastvbow.pipeline.route import run
     from fastvbow.pipeline.segmenting import segments
+    from fastvbow.pipeline.studying import study
     from fastvbow.pipeline.subsetting import subset
     from fastvbow.pipeline.topic_modelling import topics
     from fastvbow.pipeline.verifying import verify
@@ -39,6 +40,7 @@ __all__ = [
     "report",
     "run",
     "segments",
+    "study",
     "subset",
     "topics",
     "verify",
@@ -58,6 +60,7 @@ _HOMES = {
     "report": "reporting",
     "run": "route",
     "segments": "segmenting",
+    "study": "studying",
     "subset": "subsetting",
     "topics": "topic_modelling",
     "verify": "verifying",
