@@ -259,6 +259,7 @@ class _Work:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _done: int = 0
     _cause: BaseException | None = None
+    _said: frozenset[str] = frozenset()
 
     def run(self, jobs: int) -> int:
         """Make what is missing; how many cells stood before."""
@@ -294,6 +295,13 @@ class _Work:
                 self._cause = self._cause or error
             self._stop.set()
             raise
+
+    def _warn(self, event: Event) -> None:
+        """Pass on what is odd, once: many settings may find the same."""
+        with self._lock:
+            new, self._said = event.message not in self._said, self._said | {event.message}
+            if new:
+                self.listener(event)
 
     def _tell(self) -> None:
         self.listener(Event("study", "step", done=self._done, total=len(self.keys), unit="cells"))
@@ -346,7 +354,7 @@ class _Work:
     def _run_setting(self, setting: Setting, missing: dict[str, int]) -> None:
         if self._stop.is_set():
             raise Stopped
-        worded = find_words(self.project, self.photographs, setting, self.listener)
+        worded = find_words(self.project, self.photographs, setting, self._warn)
         for key, n_topics in missing.items():
             if n_topics:
                 train = partial(fit_cell, worded, n_topics, self.photographs, sweeps=self.sweeps, stop=self._stop)

@@ -337,6 +337,9 @@ def _curves(content: StudyContent) -> Any:
         for colour, name in ((_ACCENT, "training loss"), (_COLOURS[1], "held-out loss")):
             values = curves.get(name, [])
             axis.plot(np.arange(1, len(values) + 1), values, "-", color=colour, label=name)
+        seen = np.concatenate([np.asarray(values) for name, values in curves.items() if "loss" in name])
+        if seen.min() > 0 and seen.max() > 20 * seen.min():  # the first epochs may be off by thousands
+            axis.set_yscale("log")
         axis.set_title(method_name(method, ""))
         axis.set_xlabel("epoch")
         axis.legend(fontsize=8)
