@@ -26,7 +26,14 @@ from fastvbow.features.store import FeatureShard
 from fastvbow.pipeline.encoding import TokenShard, encode_shard
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.study_plan import Photographs, Setting
-from fastvbow.pipeline.study_scores import count_words, label_scores, mixture_scores, topic_scores, word_scores
+from fastvbow.pipeline.study_scores import (
+    codebook_scores,
+    count_words,
+    label_scores,
+    mixture_scores,
+    topic_scores,
+    word_scores,
+)
 from fastvbow.pipeline.study_store import Cell
 from fastvbow.pipeline.topic_modelling import fit_model, start_embedding
 from fastvbow.pipeline.vocabularies import learn_vocabulary
@@ -78,7 +85,7 @@ class Tokens:
     streams : list of TokenStream
     counts : csr_array of shape (n, n_words), int32
     scores, per_label : dict, list of dict
-        What `word_scores` says of them: it does not depend on the topics.
+        What `word_scores` and `codebook_scores` say of them: it does not depend on the topics.
     """
 
     which: NDArray[np.int64]
@@ -163,8 +170,9 @@ def _encode(
     tokens = [encode_shard(vocabulary, part, EncodeConfig()) for part in parts]
     streams = [TokenStream(part.words, part.offsets, vocabulary.n_words) for part in tokens]
     counts = sp.vstack([count_words(stream) for stream in streams], format="csr")
-    scored = word_scores(counts, photographs.labels[chosen], photographs.label_names)
-    return Tokens(np.flatnonzero(chosen), parts, tokens, streams, counts, *scored)
+    scores, per_label = word_scores(counts, photographs.labels[chosen], photographs.label_names)
+    scores |= codebook_scores(vocabulary, parts)
+    return Tokens(np.flatnonzero(chosen), parts, tokens, streams, counts, scores, per_label)
 
 
 def fit_cell(

@@ -11,17 +11,29 @@ from numpy.typing import NDArray
 
 from fastvbow.evaluation.alignment import independence_test
 from fastvbow.evaluation.clustering import clustering_scores, group_agreement
-from fastvbow.evaluation.compactness import silhouette
+from fastvbow.evaluation.compactness import inertia, silhouette
 from fastvbow.evaluation.distributions import pair_scores
+from fastvbow.features.store import FeatureShard
 from fastvbow.pipeline.evaluating import SMOOTHING, above_chance
+from fastvbow.pipeline.vocabularies import draw_rows
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.quality import npmi_coherence, topic_diversity, umass_coherence
 from fastvbow.topics.stability import topic_stability
 from fastvbow.topics.stream import TokenStream
+from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["agreement", "count_words", "label_scores", "mixture_scores", "topic_scores", "word_scores"]
+__all__ = [
+    "agreement",
+    "codebook_scores",
+    "count_words",
+    "label_scores",
+    "mixture_scores",
+    "topic_scores",
+    "word_scores",
+]
 
 _TOP_WORDS = 10
+_FEATURES = 2000
 _Scored = tuple[dict[str, float], list[dict[str, Any]]]
 
 
@@ -111,6 +123,32 @@ def _pairs(rows: Any, labels: NDArray[np.int32], names: Sequence[str], how: dict
             row = per_label.setdefault(label, {"label": names[label], "n_images": count})
             row[name] = float(within)
     return scores, list(per_label.values())
+
+
+def codebook_scores(vocabulary: Vocabulary, shards: Sequence[FeatureShard]) -> dict[str, float]:
+    """How close features are to their words, of 2000 features of each kind, drawn evenly.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    shards : sequence of FeatureShard
+
+    Returns
+    -------
+    dict of str to float
+        ``sift_inertia``, ``sift_silhouette`` and so for ``conv`` and ``pooled``: the mean squared distance to the word,
+        in the space of the words (RootSIFT's of 8 bits; unit vectors), and the mean silhouette of the words.
+    """
+    scores: dict[str, float] = {}
+    for number, (name, book) in enumerate(vocabulary.codebooks.items()):
+        drawn = draw_rows([shard.card.rows[name] for shard in shards], _FEATURES, np.random.default_rng(number))
+        rows = np.concatenate([shard.descriptors(name)[which] for shard, which in zip(shards, drawn, strict=True)])
+        projected = book.project(rows)
+        words = book.nearest(projected, n_jobs=1)
+        near = np.asarray(projected, np.float64)
+        scores[f"{name}_inertia"] = inertia(near, words, book.centers) / len(near)
+        scores[f"{name}_silhouette"] = silhouette(near, words)
+    return scores
 
 
 def topic_scores(model: GibbsLDA, streams: list[TokenStream], *, seen: bool) -> dict[str, float]:

@@ -30,6 +30,11 @@ _TOPICS = {
     "words_l1_ratio": "words L1 ratio",
     "words_l2_ratio": "words L2 ratio",
     "words_kl_ratio": "words KL ratio",
+    **{
+        f"{name}_{score}": f"{shown} {score}"
+        for name, shown in (("sift", "SIFT"), ("conv", "map"), ("pooled", "pooled"))
+        for score in ("inertia", "silhouette")
+    },
 }
 
 
@@ -66,7 +71,7 @@ def build_study_page(content: StudyContent, folder: Path) -> Path:
             methods=_methods(content),
             score_names=list(_SCORES.values()),
             divergence=_divergence(content),
-            topic_names=list(_TOPICS.values()),
+            topic_names=[_TOPICS[name] for name in _known(content)],
             topic_rows=_topic_rows(content),
             stability=_stability(content),
             flagged=[row for row in content.rows if row.get("aligned") is False],
@@ -151,11 +156,17 @@ def _least(column: Mapping[tuple[int, int, int], list[float]], n_shares: int) ->
     return [min((v[i] for v in column.values() if not np.isnan(v[i])), default=float("nan")) for i in range(n_shares)]
 
 
+def _known(content: StudyContent) -> list[str]:
+    """The columns of the table of topics and words that any setting has."""
+    of_grid = [row for row in content.rows if row["part"] == "grid"]
+    return [name for name in _TOPICS if summary(of_grid, name).n]
+
+
 def _topic_rows(content: StudyContent) -> list[dict[str, Any]]:
-    rows = []
+    rows, names = [], _known(content)
     for setting in content.settings():
         found = content.grid_rows(*setting)
-        means = [summary(found, name).mean for name in _TOPICS]
+        means = [summary(found, name).mean for name in names]
         texts = ["–" if np.isnan(mean) else f"{mean:.3f}" for mean in means]
         rows.append({"name": setting_name(*setting), "cells": texts})
     return rows

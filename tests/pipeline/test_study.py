@@ -331,3 +331,17 @@ def test_command(sift_folder, finished, tmp_path, cli):
     found = json.loads(outcome.out.splitlines()[-1])
     assert (found["cells"], found["reused"], found["images"], found["skipped"]) == (N_CELLS, N_CELLS, 20, 0)
     assert same(folder, finished)
+
+
+def test_how_close_features_are_to_their_words(sift_project):
+    from fastvbow.pipeline.study_scores import codebook_scores
+    from fastvbow.words.vocabulary import Vocabulary
+
+    folder = ProjectFolder.open(sift_project)
+    vocabulary, shards = Vocabulary.load(folder.vocabulary), open_shards(folder)
+    rows = np.concatenate([shard.descriptors("sift") for shard in shards]).astype(np.float64)
+    scores = codebook_scores(vocabulary, shards)
+    squared = ((rows[:, None, :] - vocabulary.codebooks["sift"].centers[None].astype(np.float64)) ** 2).sum(axis=2)
+    assert set(scores) == {"sift_inertia", "sift_silhouette"}
+    assert len(rows) > 2000, "a sample"
+    assert scores["sift_inertia"] == pytest.approx(squared.min(axis=1).mean(), rel=0.05)
