@@ -53,6 +53,7 @@ from fastvbow.pipeline.study_plan import (
     make_plan,
     read_photographs,
 )
+from fastvbow.pipeline.study_process import own_process
 from fastvbow.pipeline.study_report import write_results
 from fastvbow.pipeline.study_store import CellStore
 from fastvbow.project import ProjectFolder, StageCard, replace_file
@@ -264,7 +265,7 @@ class _Work:
     def run(self, jobs: int) -> int:
         """Make what is missing; how many cells stood before."""
         self.store.clear_away()
-        tasks = [*self._baseline_tasks(), *self._setting_tasks()]
+        tasks = [*self._baseline_tasks(jobs), *self._setting_tasks()]
         reused = self._done = sum(self.store.has(key) for key in self.keys)
         message = f"{len(self.keys)} cells" + (f", {reused} of which stand from an earlier call" if reused else "")
         self.listener(Event("study", "begin", message))
@@ -315,29 +316,33 @@ class _Work:
             self._done += 1
             self._tell()
 
-    def _baseline_tasks(self) -> Iterable[Callable[[], None]]:
-        """The seeds of a baseline in turn, as they share what they have read; both networks in one task, as PyTorch's
-        settings are the process's. They take longest and come first."""
+    def _baseline_tasks(self, jobs: int) -> Iterable[Callable[[], None]]:
+        """The seeds of a baseline in turn, as they share what they have read; networks take longest and come first."""
         seeds = [setting.seed for setting, _ in self.plan.part("comparison") if setting.features == self._all]
         names = [name for name in self.baselines if name != VARIATIONAL]
-        vae = [name for name in names if name.startswith("vae")]
-        for together in [vae, *([name] for name in names if name not in vae)]:
-            runs = []
-            for name in together:
-                for seed in seeds:
-                    setting = Setting("comparison", self._all, 0, 0, seed)
-                    key = baseline_key(name, setting, self._n_labels, self.photographs, self.extracted)
-                    self.keys.append(key)
-                    if not self.store.has(key):
-                        runs.append((key, name, seed))
+        for name in sorted(names, key=lambda name: not name.startswith("vae")):
+            runs = {}
+            for seed in seeds:
+                setting = Setting("comparison", self._all, 0, 0, seed)
+                key = baseline_key(name, setting, self._n_labels, self.photographs, self.extracted)
+                self.keys.append(key)
+                if not self.store.has(key):
+                    runs[key] = seed
             if runs:
-                yield partial(self._run_baselines, runs)
+                apart = name.startswith("vae") and jobs > 1
+                yield partial(self._run_apart if apart else self._run_baseline, name, runs)
 
-    def _run_baselines(self, runs: list[tuple[str, str, int]]) -> None:
+    def _run_baseline(self, name: str, runs: dict[str, int]) -> None:
         self.scratch.mkdir(exist_ok=True)
-        for key, name, seed in runs:
-            how = self.photographs, self.scratch, self._stop, self.listener
+        how = self.photographs, self.scratch, self._stop, self.listener
+        for key, seed in runs.items():
             self._keep(key, partial(baseline_cell, self.project.root, name, seed, *how))
+
+    def _run_apart(self, name: str, runs: dict[str, int]) -> None:
+        self.scratch.mkdir(exist_ok=True)
+        with own_process(self.project.root, self.photographs, self.scratch, self._stop) as run:
+            for key, seed in runs.items():
+                self._keep(key, partial(run, name, seed))
 
     def _setting_tasks(self) -> Iterable[Callable[[], None]]:
         for setting, topics in self.plan.settings:

@@ -19,6 +19,7 @@ from fastvbow.config import ExtractConfig, StudyGrid, TopicsConfig, VocabularyCo
 from fastvbow.errors import MissingExtraError, ProjectError, UsageError
 from fastvbow.evaluation.clustering import clustering_scores
 from fastvbow.evaluation.distributions import pair_scores
+from fastvbow.events import log_events
 from fastvbow.features.part import ShardPart
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.study_plan import validation_share
@@ -345,3 +346,49 @@ def test_how_close_features_are_to_their_words(sift_project):
     assert set(scores) == {"sift_inertia", "sift_silhouette"}
     assert len(rows) > 2000, "a sample"
     assert scores["sift_inertia"] == pytest.approx(squared.min(axis=1).mean(), rel=0.05)
+
+
+def test_a_process_of_its_own(sift_folder, finished, tmp_path):
+    from fastvbow.pipeline.study_baselines import baseline_cell
+    from fastvbow.pipeline.study_cells import Stopped
+    from fastvbow.pipeline.study_plan import read_photographs
+    from fastvbow.pipeline.study_process import own_process
+
+    project = ProjectFolder.open(finished / "project")
+    photographs, stop = read_photographs(project, "parent", 0.0), threading.Event()
+    here = baseline_cell(project.root, "pca-pixels", 1, photographs, tmp_path, stop, log_events)
+    with own_process(project.root, photographs, tmp_path / "cache", stop) as run:
+        there = run("pca-pixels", 1)
+    assert np.array_equal(here.groups, there.groups)
+    assert {**here.scores} == {**there.scores}
+    stop.set()
+    with pytest.raises(Stopped), own_process(project.root, photographs, tmp_path / "cache", stop) as run:
+        run("pca-pixels", 2)
+
+
+def test_a_process_that_dies(sift_folder, finished, tmp_path, monkeypatch):
+    from fastvbow.pipeline import study_process
+    from fastvbow.pipeline.study_plan import read_photographs
+
+    project = ProjectFolder.open(finished / "project")
+    photographs = read_photographs(project, "parent", 0.0)
+    monkeypatch.setattr(study_process, "_run", _die)
+    with (
+        pytest.raises(ProjectError, match="has died"),
+        study_process.own_process(project.root, photographs, tmp_path, threading.Event()) as run,
+    ):
+        run("pca-pixels", 1)
+
+
+def _die(*_) -> None:
+    os._exit(9)
+
+
+def test_networks_in_two_processes(sift_folder, tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed: the extra test-vae brings it")
+    grid = msgspec.structs.replace(GRID, keypoints=(40,), topics=(3,), seeds=(0,))
+    for jobs in (1, 2):
+        pipeline.study(sift_folder, tmp_path / str(jobs), grid, baselines=("vae-conv", "vae-paper"), jobs=jobs)
+    assert same(tmp_path / "1", tmp_path / "2")
+    page = (tmp_path / "1" / "report.html").read_text()
+    assert 'id="figure-curves"' in page
