@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fastvbow.cli_frame import finish, working
-from fastvbow.cli_options import Device, Features, Jobs, Json, LogJson, Quiet, Source, Sweeps, features_of
+from fastvbow.cli_options import Device, Features, Jobs, Json, Labels, LogJson, Quiet, Source, Sweeps, features_of
 from fastvbow.config import StudyGrid
 from fastvbow.errors import UsageError
 
@@ -64,9 +64,7 @@ def study(
         float, typer.Option(metavar="SHARE", help="Share of each label's images that nothing is learned from.")
     ] = _GRID.validation,
     sweeps: Sweeps = _GRID.sweeps,
-    labels: Annotated[
-        str, typer.Option(help="Known labels: parent (the folder's name), none, or a CSV file with path,label.")
-    ] = "parent",
+    labels: Labels = "parent",
     baselines: Annotated[
         str, typer.Option(help="What to compare with: all that can run here, none, or names with commas.")
     ] = "all",

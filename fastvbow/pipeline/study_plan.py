@@ -15,7 +15,7 @@ is what else the grid holds: another grid on the same photographs finds the cell
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -126,7 +126,13 @@ def validation_share(ids: Sequence[str], labels: NDArray[np.int32], share: float
     return held
 
 
-def read_photographs(project: ProjectFolder, labels: str, validation: float) -> Photographs:
+def read_photographs(
+    project: ProjectFolder,
+    labels: str,
+    validation: float,
+    *,
+    report: Callable[[str, str], object] | None = None,
+) -> Photographs:
     """What is known of the photographs of a project that has been extracted.
 
     Parameters
@@ -136,6 +142,8 @@ def read_photographs(project: ProjectFolder, labels: str, validation: float) -> 
         See `fastvbow.images.labels.read_labels`.
     validation : float
         See `validation_share`.
+    report : callable (path, reason), optional
+        Gets each photograph whose mask is missing or bad, where labels come from masks.
 
     Raises
     ------
@@ -145,7 +153,7 @@ def read_photographs(project: ProjectFolder, labels: str, validation: float) -> 
     table = ImageTable.load(project.images, project.image_root)
     rows = np.concatenate([shard.read for shard in open_shards(project)])
     kept = np.flatnonzero(rows).tolist()
-    known = read_labels(labels, table.names, table.image_ids)
+    known = read_labels(labels, table.names, table.image_ids, table=table, report=report)
     names = sorted({name for i in kept if (name := known[i]) is not None})
     if labels != "none" and not names:
         raise UsageError(

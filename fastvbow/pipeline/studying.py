@@ -166,7 +166,12 @@ def study(
             device=device,
             listener=listener,
         )
-        photographs = read_photographs(project, labels, grid.validation)
+        unlabelled: list[tuple[str, str]] = []
+        photographs = read_photographs(project, labels, grid.validation, report=lambda *why: unlabelled.append(why))
+        if unlabelled:
+            path, reason = unlabelled[0]
+            told = f"{len(unlabelled)} photographs have no label, as their masks are missing or bad: {path}: {reason}"
+            listener(Event("study", "warning", told + (", ..." if len(unlabelled) > 1 else "")))
         plan = make_plan(grid, photographs)
         if plan.reference is None:
             names = []
