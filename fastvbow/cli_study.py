@@ -65,6 +65,10 @@ def study(
     ] = _GRID.validation,
     sweeps: Sweeps = _GRID.sweeps,
     labels: Labels = "parent",
+    top: Annotated[int, typer.Option(help="Only the most frequent labels, so many, balanced; 0: all.", min=0)] = 0,
+    per_label: Annotated[
+        int, typer.Option(help="Photographs of each label; 0: all, with --top as many as the rarest has.", min=0)
+    ] = 0,
     baselines: Annotated[
         str, typer.Option(help="What to compare with: all that can run here, none, or names with commas.")
     ] = "all",
@@ -95,6 +99,8 @@ def study(
                 sweeps=sweeps,
             ),
             labels=labels,
+            top=top,
+            per_label=per_label,
             baselines=() if baselines == "none" else features_of(baselines),
             jobs=jobs,
             device=device,

@@ -56,6 +56,7 @@ from fastvbow.pipeline.study_plan import (
 from fastvbow.pipeline.study_process import own_process
 from fastvbow.pipeline.study_report import write_results
 from fastvbow.pipeline.study_store import CellStore
+from fastvbow.pipeline.subsetting import subset
 from fastvbow.project import ProjectFolder, StageCard, replace_file
 from fastvbow.report.study_figures import load_matplotlib
 
@@ -102,6 +103,8 @@ def study(
     grid: StudyGrid | None = None,
     *,
     labels: str = "parent",
+    top: int = 0,
+    per_label: int = 0,
     baselines: Sequence[str] = ("all",),
     jobs: int | None = None,
     device: str = "auto",
@@ -121,6 +124,9 @@ def study(
     grid : StudyGrid, optional
     labels : str, default="parent"
         See `fastvbow.images.labels.read_labels`. With ``none`` there is no comparison.
+    top, per_label : int, default=0
+        Study a balanced part of the source (see `fastvbow.pipeline.subset`), listed in ``photographs.csv`` of the
+        study's folder: the most frequent labels, so many, and so many photographs of each. 0 and 0: all photographs.
     baselines : sequence of str, default=("all",)
         Names of `fastvbow.pipeline.baselines.BASELINES`; "all" are those that can run here; none: an empty sequence.
     jobs : int, optional
@@ -150,10 +156,17 @@ def study(
     check_grid(grid)
     names, left_out = chosen_baselines(baselines, grid.features)
     config = ExtractConfig(features=grid.features, keypoints=max(grid.keypoints))
+    if top or per_label:
+        _open_folder(folder, source, grid, labels, baselines)
+        source = subset(
+            source, folder / "photographs.csv", labels=labels, top=top, per_label=per_label, listener=listener
+        ).training
+        labels = str(source)
     table, _ = check_and_scan(source, folder, None, jobs=jobs, device=device)
     _check_labels(table, labels, source)
     check_enough_images(len(table), max((k for k in grid.topics if isinstance(k, int)), default=1))
-    _open_folder(folder, source, grid, labels, baselines)
+    if not (top or per_label):
+        _open_folder(folder, source, grid, labels, baselines)
     project = ProjectFolder.create(folder / "project", source, __version__)
     with project.lock():
         extracted = extract_table(

@@ -252,6 +252,25 @@ def test_another_grid_takes_what_is_there(sift_folder, finished, tmp_path, looke
     assert result.reused == 4
 
 
+def test_a_balanced_part(photographs, tmp_path):
+    """The labels with most photographs, as many of each, in one call; the same call goes on."""
+    for folder in sorted(photographs.iterdir())[:2]:
+        sorted(folder.iterdir())[0].unlink()
+    small = StudyGrid(
+        words=(20,), keypoints=(40,), topics=(2,), seeds=(0,), features=("sift",), validation=0.25, sweeps=5
+    )
+    before = snapshot(photographs)
+    how = {"top": 2, "per_label": 4, "baselines": (), "jobs": 1}
+    result = pipeline.study(photographs, tmp_path / "study", small, **how)
+    assert (result.images, result.cells) == (8, 2)
+    groups = pq.read_table(tmp_path / "study" / "groups.parquet").to_pylist()
+    fuller = {folder.name for folder in sorted(photographs.iterdir())[2:]}
+    assert {row["label"] for row in groups} == fuller
+    again = pipeline.study(photographs, tmp_path / "study", small, **how)
+    assert (again.cells, again.reused) == (2, 2)
+    assert snapshot(photographs) == before
+
+
 def test_a_failing_cell_stops_the_others(sift_folder, tmp_path, monkeypatch):
     from fastvbow.pipeline import studying
 
