@@ -168,10 +168,7 @@ def word_counts(project: ProjectFolder) -> sp.csr_array:
     parts = []
     for shard, tokens in zip(open_shards(project), open_tokens(project), strict=True):
         (stream,) = token_streams(project, [tokens], n_words)
-        ones = np.ones(stream.n_tokens, np.int32)
-        counts = sp.csr_array((ones, stream.words.astype(np.int32), stream.offsets), shape=(stream.n_docs, n_words))
-        counts.sum_duplicates()
-        parts.append(counts[np.flatnonzero(shard.read)])
+        parts.append(stream.to_counts()[np.flatnonzero(shard.read)])
     return sp.csr_array(sp.vstack(parts, format="csr"))
 
 

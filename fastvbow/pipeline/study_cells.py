@@ -28,7 +28,6 @@ from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.study_plan import Photographs, Setting
 from fastvbow.pipeline.study_scores import (
     codebook_scores,
-    count_words,
     label_scores,
     mixture_scores,
     topic_scores,
@@ -169,7 +168,7 @@ def _encode(
 ) -> Tokens:
     tokens = [encode_shard(vocabulary, part, EncodeConfig()) for part in parts]
     streams = [TokenStream(part.words, part.offsets, vocabulary.n_words) for part in tokens]
-    counts = sp.vstack([count_words(stream) for stream in streams], format="csr")
+    counts = sp.vstack([stream.to_counts() for stream in streams], format="csr")
     scores, per_label = word_scores(counts, photographs.labels[chosen], photographs.label_names)
     scores |= codebook_scores(vocabulary, parts)
     return Tokens(np.flatnonzero(chosen), parts, tokens, streams, counts, scores, per_label)

@@ -25,7 +25,6 @@ from fastvbow.words.vocabulary import Vocabulary
 __all__ = [
     "agreement",
     "codebook_scores",
-    "count_words",
     "label_scores",
     "mixture_scores",
     "topic_scores",
@@ -174,7 +173,7 @@ def topic_scores(model: GibbsLDA, streams: list[TokenStream], *, seen: bool) -> 
     if seen and model.n_features_in_ >= 2:
         phi, counts = (
             model.topic_word_,
-            sp.csr_array(sp.vstack([count_words(stream) for stream in streams], format="csr")),
+            sp.csr_array(sp.vstack([stream.to_counts() for stream in streams], format="csr")),
         )
         n_top = min(_TOP_WORDS, phi.shape[1])
         corpus = above_chance(counts)
@@ -182,15 +181,6 @@ def topic_scores(model: GibbsLDA, streams: list[TokenStream], *, seen: bool) -> 
         scores["umass"] = float(umass_coherence(phi, corpus, n_top=n_top).mean())
         scores["diversity"] = topic_diversity(phi, n_top=n_top)
     return scores
-
-
-def count_words(stream: TokenStream) -> sp.csr_array:
-    """How often each word occurs in each document, (n_docs, n_words)."""
-    shape = stream.n_docs, stream.n_words
-    cells = np.ones(stream.n_tokens, np.int32), stream.words.astype(np.int64), stream.offsets
-    counts = sp.csr_array(cells, shape, copy=True)  # what follows writes to the offsets
-    counts.sum_duplicates()
-    return counts
 
 
 def agreement(thetas: Sequence[NDArray[np.floating]], groups: Sequence[NDArray[np.int32]]) -> dict[str, float]:

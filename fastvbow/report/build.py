@@ -20,16 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from fastvbow.errors import UsageError
 from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
 from fastvbow.project import replace_folder
-from fastvbow.report import thumbnails, wording
+from fastvbow.report import thumbnails
 from fastvbow.report.choice import Choice, TopicChoice, choose
 from fastvbow.report.content import ReportContent, Skipped
 from fastvbow.report.curve import draw_curve
+from fastvbow.report.templating import environment
 from fastvbow.report.thumbnails import Thumbnail
 
 __all__ = ["MAX_SKIPPED", "build_report"]
@@ -200,21 +200,6 @@ def _by_reason(skipped: Sequence[Skipped]) -> list[dict[str, Any]]:
     return reasons
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fastvbow.report"),
-        autoescape=True,
-        finalize=wording.printable,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {name: getattr(wording, name) for name in ("count", "duration", "megabytes", "percent")}
-    environment.filters["ranges"] = wording.ranges
-    return environment
-
-
 def build_report(
     content: ReportContent,
     folder: Path,
@@ -280,7 +265,7 @@ def build_report(
                     progress(len(made), len(shown))
         desk = _Desk(content, choice, made)
         written = [thumbnail for thumbnail in made.values() if thumbnail]
-        page = _environment().get_template("report.html.j2")
+        page = environment().get_template("report.html.j2")
         html = page.render(
             content=content,
             n_images=len(content.ids) + len(content.skipped),

@@ -340,11 +340,18 @@ def _curves(content: StudyContent) -> Any:
         seen = np.concatenate([np.asarray(values) for name, values in curves.items() if "loss" in name])
         if seen.min() > 0 and seen.max() > 20 * seen.min():  # the first epochs may be off by thousands
             axis.set_yscale("log")
+            axis.yaxis.set_major_formatter(_power_of_ten)
+            axis.yaxis.set_minor_formatter(lambda value, place: "")
         axis.set_title(method_name(method, ""))
         axis.set_xlabel("epoch")
         axis.legend(fontsize=8)
     axes[0][0].set_ylabel("nats a photograph")
     return figure
+
+
+def _power_of_ten(value: float, place: object) -> str:
+    """``10⁵``: Matplotlib's own labels are formulas, which are switched off since names may look like such."""
+    return "10" + f"{np.log10(value):.0f}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _stability(content: StudyContent) -> Any:

@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import markupsafe
 import numpy as np
 
 from fastvbow.project import replace_file, replace_folder
-from fastvbow.report import wording
 from fastvbow.report.study_content import StudyContent, method_name, setting_name, summary
 from fastvbow.report.study_figures import draw_figures, for_page
 from fastvbow.report.study_findings import findings
+from fastvbow.report.templating import environment
 
 __all__ = ["build_study_page"]
 
@@ -62,7 +61,7 @@ def build_study_page(content: StudyContent, folder: Path) -> Path:
         for name, svg in figures.items():
             (temporary / f"{name}.svg").write_text(svg, encoding="utf-8")
     html = (
-        _environment()
+        environment()
         .get_template("study.html.j2")
         .render(
             content=content,
@@ -84,20 +83,6 @@ def build_study_page(content: StudyContent, folder: Path) -> Path:
     with replace_file(page) as path:
         path.write_bytes(html.encode("utf-8"))
     return page
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fastvbow.report"),
-        autoescape=True,
-        finalize=wording.printable,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {name: getattr(wording, name) for name in ("count", "duration", "percent")}
-    return environment
 
 
 def _methods(content: StudyContent) -> list[dict[str, Any]]:

@@ -103,6 +103,13 @@ class TokenStream:
             np.repeat(counts.indices.astype(dtype), repeats), sums[counts.indptr].astype(np.int64), counts.shape[1]
         )
 
+    def to_counts(self) -> sp.csr_array:
+        """How often each word occurs in each document: (n_docs, n_words), int32."""
+        cells = np.ones(self.n_tokens, np.int32), self.words.astype(np.int64), self.offsets
+        counts = sp.csr_array(cells, shape=(self.n_docs, self.n_words), copy=True)  # what follows writes to the offsets
+        counts.sum_duplicates()
+        return counts
+
     def blocks(self, n_tokens: int) -> list[tuple[int, int]]:
         """Cut the documents into runs of about `n_tokens` tokens: a list of (begin, end)."""
         edges = np.searchsorted(self.offsets, np.arange(0, self.n_tokens, n_tokens)[1:])

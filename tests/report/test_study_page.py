@@ -135,6 +135,13 @@ def test_figures_are_svg_that_repeats():
     assert all(label in labels for label in LABELS), "text stays text, dollar signs too"
 
 
+def test_losses_that_fall_by_orders_of_magnitude():
+    curves = {"vae-paper": {"training loss": [3e8, 2e6, 4e4], "held-out loss": [5e7, 1e6, 5e4]}}
+    svg = draw_figures(content(curves=curves))["curves"]
+    assert "10⁸" in svg
+    assert "mathdefault" not in svg
+
+
 def test_what_there_is_nothing_of_is_left_out(tmp_path):
     grid = [made for made in content().rows if made["part"] == "grid"]
     bare = content(

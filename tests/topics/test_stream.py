@@ -87,3 +87,15 @@ def test_halves_alternate_within_each_document():
     np.testing.assert_array_equal(observed.offsets, [0, 2, 2, 3, 4])
     np.testing.assert_array_equal(words, [1, 0])
     np.testing.assert_array_equal(documents, [0, 3])
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+def test_to_counts(dtype):
+    s = stream([4, 0, 4, 4, 0, 1], [0, 3, 3, 6], dtype=dtype)
+    before = s.words.copy(), s.offsets.copy()
+    counts = s.to_counts()
+    assert counts.toarray().tolist() == [[1, 0, 0, 0, 2], [0] * 5, [1, 1, 0, 0, 1]]
+    assert counts.nnz == 5
+    np.testing.assert_array_equal(s.words, before[0])
+    np.testing.assert_array_equal(s.offsets, before[1])
+    assert stream([], [0], n_words=3).to_counts().shape == (0, 3)
