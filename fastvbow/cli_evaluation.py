@@ -57,9 +57,9 @@ def evaluation_json(found: Evaluation) -> dict[str, Any]:
     Returns
     -------
     dict
-        Each of ``Evaluation.scores`` under its name, ``n_unlabelled``, and as tables ``distances``, ``labels``,
-        ``groups``, ``confusion`` and ``alignment``. A label or group without a partner, and an undefined figure, is
-        None or NaN.
+        Each of ``Evaluation.scores`` under its name, ``n_unlabelled``, ``problems``, and as tables ``distances``,
+        ``labels``, ``groups``, ``confusion`` and ``alignment``. A label or group without a partner, and an
+        undefined figure, is None or NaN.
     """
     tables, coherence = found.tables, found.topics.npmi.tolist()
     names, sizes, held = tables.labels.tolist(), tables.counts.sum(axis=1), tables.counts.sum(axis=0)
@@ -106,6 +106,7 @@ def evaluation_json(found: Evaluation) -> dict[str, Any]:
     return {
         **found.scores,
         "n_unlabelled": found.n_unlabelled,
+        "problems": [{"path": path, "reason": reason} for path, reason in found.problems],
         "held_out": found.topics.held_out,
         "distances": distances,
         "labels": label_rows,
@@ -145,6 +146,9 @@ def evaluation_lines(found: Evaluation) -> Iterator[str]:
         f"{count(found.n_images, 'image')} with a label{unlabelled}: "
         f"{count(len(tables.labels), 'label')}, {count(len(tables.groups), 'group')}"
     )
+    if found.problems:
+        (path, reason), more = found.problems[0], ", ..." if len(found.problems) > 1 else ""
+        yield f"masks of {count(len(found.problems), 'image')} are of no use: {cut(path)}: {reason}{more}"
     yield from ("", "GROUPS AGAINST LABELS  (higher is better, 1 is perfect)")
     for key, (name, note) in _SCORES.items():
         yield f"  {name:<37} {found.scores[key]:>7.4f}  {note}"

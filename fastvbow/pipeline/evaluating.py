@@ -80,6 +80,8 @@ class Evaluation:
     topics : TopicQuality
     alignment : Independence
         The test that labels and groups have nothing to do with one another.
+    problems : list of (str, str)
+        Photographs whose own files do not tell their label, as a mask is missing or bad: paths, and why.
     """
 
     n_images: int
@@ -89,6 +91,7 @@ class Evaluation:
     tables: GroupTables
     topics: TopicQuality
     alignment: Independence
+    problems: list[tuple[str, str]]
 
 
 def evaluate(project: Path, *, labels: str = "parent", jobs: int | None = None) -> Evaluation:
@@ -119,7 +122,8 @@ def evaluate(project: Path, *, labels: str = "parent", jobs: int | None = None) 
         No image has a label.
     """
     folder, workers = ProjectFolder.open(project), effective_jobs(jobs)
-    grouping = load_grouping(folder, labels)
+    problems: list[tuple[str, str]] = []
+    grouping = load_grouping(folder, labels, lambda path, why: problems.append((path, why)))
     known = np.array([label is not None for label in grouping.labels], bool)
     if not known.any():
         raise UsageError(f"no image of {project} has a label under --labels {labels}: take 'parent' or a CSV file")
@@ -148,7 +152,7 @@ def evaluate(project: Path, *, labels: str = "parent", jobs: int | None = None) 
         "independence_p": alignment.p_value,
         "cramers_v": alignment.cramers_v,
     }
-    return Evaluation(len(given), int((~known).sum()), scores, distances, tables, quality, alignment)
+    return Evaluation(len(given), int((~known).sum()), scores, distances, tables, quality, alignment, problems)
 
 
 def word_counts(project: ProjectFolder) -> sp.csr_array:

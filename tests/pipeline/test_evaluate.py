@@ -23,7 +23,7 @@ MEASURES = ["symkl", "l2", "js", "words_l1", "words_l2", "words_kl"]
 SCORES = ["n_images", "acc", "nmi", "ari", "purity", "ami", "homogeneity", "completeness", "v_measure"]
 SCORES += [f"{name}_{part}" for name in MEASURES for part in ("within", "global", "ratio")]
 SCORES += ["silhouette", "npmi", "umass", "diversity", "perplexity", "independence_p", "cramers_v"]
-TABLES = ["n_unlabelled", "held_out", "distances", "labels", "groups", "confusion", "alignment"]
+TABLES = ["n_unlabelled", "problems", "held_out", "distances", "labels", "groups", "confusion", "alignment"]
 
 
 def entropy(counts) -> float:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fastvbow import pipeline
+from fastvbow import Project, pipeline
 from fastvbow.config import ExtractConfig, TopicsConfig, VocabularyConfig
 from fastvbow.errors import StageMissingError, UsageError
 from fastvbow.images.sources import scan
@@ -196,7 +196,7 @@ def test_places_of_all_modalities(small_project):
     shards = sorted(folder.tokens.glob("shard-*"))
     words = np.concatenate([np.load(shard / "words.npy") for shard in shards])
     counts = np.concatenate([np.load(shard / "counts.npy") for shard in shards])
-    model = pipeline.assigning.Project.open(small_project).model
+    model = Project.open(small_project).model
     starts = np.concatenate([[0], counts.sum(axis=1).cumsum()])
     for index in (0, 31, 59):
         (points,), (cells,), unplaced = placed.of(index)
@@ -270,7 +270,7 @@ def test_coco_stuff(samples, data_folder):
     assert found.counts.unlabelled_pixels == wanted[255]
 
 
-def test_groups_know_when_masks_change(corpus, textures, tmp_path):
+def test_groups_and_evaluate_know_when_masks_change(corpus, tmp_path, cli):
     source, project = shutil.copytree(corpus, tmp_path / "corpus"), tmp_path / "project"
     pipeline.extract(source, project, ExtractConfig(features=("sift",)), jobs=1)
     pipeline.vocabulary(project, VocabularyConfig(words=30), jobs=1)
@@ -288,3 +288,8 @@ def test_groups_know_when_masks_change(corpus, textures, tmp_path):
         "img/03.png has no label: a mask is a PNG file, this is no image"
     ]
     assert len(scan(source)) == 24, "the photograph stays"
+    done, reason = cli("evaluate", project, "--labels", "object"), "a mask is a PNG file, this is no image"
+    assert done.out.splitlines()[1] == f"masks of 1 image are of no use: img/03.png: {reason}"
+    assert done.out.startswith("23 images with a label, 1 more without: 3 labels")
+    found = json.loads(cli("evaluate", project, "--labels", "object", "--json").out)
+    assert found["problems"] == [{"path": "img/03.png", "reason": reason}]
