@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import multiprocessing
 import os
@@ -320,7 +321,8 @@ class _Extraction:
                 raise
 
     def _in_processes(self, tasks: Sequence[ShardTask], progress: _Progress, how: tuple[Any, ...]) -> None:
-        stop = multiprocessing.get_context("spawn").Event()
+        # no Event: a worker that is killed amid asking it would keep its lock for ever
+        stop = multiprocessing.get_context("spawn").RawValue(ctypes.c_bool, False)
         try:
             with make_process_executor(self.jobs, start_process, stop, *how) as executor:
                 try:
@@ -328,7 +330,7 @@ class _Extraction:
                         for done in images:
                             progress.step(done)
                 except BaseException:
-                    stop.set()
+                    stop.value = True
                     raise
         except BrokenProcessPool:
             raise ProjectError(

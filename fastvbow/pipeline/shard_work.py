@@ -282,6 +282,6 @@ def work_in_process(task: ShardTask) -> list[Done]:
     parent = os.getppid()
     done: list[Done] = []
     with one_thread_each():
-        _worker.work(task, done.append, lambda: _stop.is_set() or os.getppid() != parent)
+        _worker.work(task, done.append, lambda: _stop.value or os.getppid() != parent)
         _worker.finish()
     return done
