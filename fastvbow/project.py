@@ -12,6 +12,8 @@ Format ``fastvbow-project``, version 1
 - A stage's output is a folder or file of its own (``images.parquet``, ``features/``, ``vocabulary/``, ``tokens/``,
   ``topics/``, ``groups.parquet``, ``skipped.parquet``, ``report/``). It MUST be written beside its final name, flushed
   and renamed, so a reader sees all of it or nothing.
+- What a person says of a project is no stage's output, and MUST NOT be removed when a stage is done again: ``names/``
+  (see `fastvbow.groups.names`) and ``labels.parquet`` (see `fastvbow.images.stored_labels`).
 - A project MUST NOT depend on another one: what a stage takes over from there it copies. The parameters on its card
   MUST then hold ``origin``, the fingerprint of the files; what it counted MAY tell the place, as ``taken from``.
 - Names that begin with a dot are temporary: ``.NAME.HEX.tmp`` is unfinished, ``.NAME.HEX.old`` was NAME until its
@@ -55,7 +57,7 @@ __all__ = [
 
 FORMAT = "fastvbow-project"
 VERSION = 1
-STAGES = {"extract": 1, "vocabulary": 5, "encode": 2, "topics": 3, "groups": 1, "report": 3}
+STAGES = {"extract": 1, "vocabulary": 5, "encode": 2, "topics": 3, "groups": 2, "report": 3}
 """The stages in their order, and the revision of each: raise it when a change of code changes what it computes."""
 
 _here = threading.local()  # .held: the projects that this thread holds
@@ -128,7 +130,8 @@ def replace_folder(final: Path) -> Iterator[Path]:
         yield temporary
         for folder, _, names in os.walk(temporary):
             for name in names:
-                _flush(Path(folder, name))
+                if not Path(folder, name).is_symlink():  # what a link leads to is not ours
+                    _flush(Path(folder, name))
             _flush(Path(folder))
         old = _beside(final, "old")
         had_one = final.exists()
@@ -197,6 +200,8 @@ class ProjectFolder:
         self.groups = root / "groups.parquet"
         self.skipped = root / "skipped.parquet"
         self.report = root / "report"
+        self.names = root / "names"
+        self.labels = root / "labels.parquet"
 
     @property
     def source(self) -> Path:
@@ -305,7 +310,7 @@ class ProjectFolder:
                 held.remove(root)
 
     def _clear_away(self) -> None:
-        for folder in (self.root, self.features, self.root / "stages"):
+        for folder in (self.root, self.features, self.names, self.root / "stages"):
             for entry in folder.glob(".*.*.*"):
                 final = folder / entry.name[1:].rsplit(".", 2)[0]
                 if entry.suffix == ".old" and not final.exists():

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastvbow.errors import StoreCorruptError
+from fastvbow.groups.names import TopicNames
 
 __all__ = ["Grouping", "Skipped", "group", "read_table", "write_table"]
 
@@ -41,16 +42,18 @@ class Grouping:
     ----------
     image_ids, paths : sequence of str
     topic : ndarray of shape (n,), int32
-        The most probable topic, the lowest number where two tie.
+        The most probable topic, the lowest number where two tie. Merged topics count as one, under the lowest number.
     probability : ndarray of shape (n,), float32
-        Its share of the photograph, theta[topic].
+        Its share of the photograph, theta[topic]; of merged topics the sum.
     entropy : ndarray of shape (n,), float32
-        Of theta, in nats: 0 where one topic has all, log(n_topics) where none stands out.
+        Of these shares, in nats: 0 where one topic has all, log(n_topics) where none stands out.
     labels : sequence of str or None
         Known labels.
     theta : ndarray of shape (n, n_topics), float64
-        The mixture itself.
+        The mixture itself, of the model's topics.
     skipped : Skipped
+    names : sequence of str or None
+        What a person called the topic of each.
     """
 
     image_ids: Sequence[str]
@@ -61,12 +64,14 @@ class Grouping:
     labels: Sequence[str | None]
     theta: NDArray[np.float64]
     skipped: Skipped
+    names: Sequence[str | None]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def to_table(self) -> pa.Table:
-        """Columns image_id, path (string), topic (int32), probability, entropy (float32), label (string or null)."""
+        """Columns image_id, path (string), topic (int32), probability, entropy (float32), label, name (string or
+        null)."""
         return pa.table(
             {
                 "image_id": pa.array(list(self.image_ids), pa.string()),
@@ -75,6 +80,7 @@ class Grouping:
                 "probability": pa.array(self.probability),
                 "entropy": pa.array(self.entropy),
                 "label": pa.array(list(self.labels), pa.string()),
+                "name": pa.array(list(self.names), pa.string()),
             }
         )
 
@@ -85,6 +91,7 @@ def group(
     paths: Sequence[str],
     labels: Sequence[str | None],
     skipped: Skipped,
+    names: TopicNames | None = None,
 ) -> Grouping:
     """Group photographs by their most probable topic.
 
@@ -95,14 +102,37 @@ def group(
     image_ids, paths, labels : sequence
         One each a row.
     skipped : Skipped
+    names : TopicNames, optional
+        What a person called the topics, and which ones were merged.
     """
-    topic = theta.argmax(axis=1).astype(np.int32)
-    safe = np.where(theta > 0, theta, 1.0)
-    entropy = np.maximum(-(theta * np.log(safe)).sum(axis=1), 0.0)
-    probability = theta[np.arange(len(theta)), topic]
+    shares = theta if names is None else _merged(theta, names)
+    topic = shares.argmax(axis=1).astype(np.int32)
+    safe = np.where(shares > 0, shares, 1.0)
+    entropy = np.maximum(-(shares * np.log(safe)).sum(axis=1), 0.0)
+    probability = shares[np.arange(len(shares)), topic]
+    called = {} if names is None else names.by_group()
     return Grouping(
-        image_ids, paths, topic, probability.astype(np.float32), entropy.astype(np.float32), labels, theta, skipped
+        image_ids,
+        paths,
+        topic,
+        probability.astype(np.float32),
+        entropy.astype(np.float32),
+        labels,
+        theta,
+        skipped,
+        [called.get(number) for number in topic.tolist()],
     )
+
+
+def _merged(theta: NDArray[np.float64], names: TopicNames) -> NDArray[np.float64]:
+    """The mixture with the shares of merged topics under the lowest of them; the others have none."""
+    if not names.merged:
+        return theta
+    shares = theta.copy()
+    for topics in names.merged:
+        shares[:, topics[0]] = theta[:, list(topics)].sum(axis=1)
+        shares[:, list(topics[1:])] = 0.0
+    return shares
 
 
 def write_table(table: pa.Table, path: Path) -> None:

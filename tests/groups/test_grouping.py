@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from fastvbow.errors import StoreCorruptError
 from fastvbow.groups.grouping import Skipped, group, read_table, write_table
+from fastvbow.groups.names import TopicNames
 
 NONE = Skipped([], [], [])
 
 
-def grouped(theta, labels=None, skipped=NONE):
+def grouped(theta, labels=None, skipped=NONE, called=None):
     theta = np.asarray(theta, float)
     names = [f"{i}.jpg" for i in range(len(theta))]
-    return group(theta, [f"id{i}" for i in range(len(theta))], names, labels or [None] * len(theta), skipped)
+    return group(theta, [f"id{i}" for i in range(len(theta))], names, labels or [None] * len(theta), skipped, called)
 
 
 def test_by_hand():
@@ -33,6 +34,17 @@ def test_the_lowest_of_equal_topics_is_taken():
     found = grouped([[0.25, 0.25, 0.25, 0.25], [0.1, 0.4, 0.1, 0.4]])
     assert found.topic.tolist() == [0, 1]
     assert found.entropy[0] == pytest.approx(math.log(4))
+
+
+def test_merged_topics_are_added_up():
+    """Two topics that are one together outweigh a third that neither of them did."""
+    called = TopicNames("0" * 64, 4, {3: "kitchen", 2: "street"}, ((1, 3),))
+    found = grouped([[0.0, 0.3, 0.4, 0.3], [0.5, 0.2, 0.2, 0.1]], called=called)
+    assert found.topic.tolist() == [1, 0]
+    assert found.names == ["kitchen", None]
+    assert found.probability.tolist() == [np.float32(0.6), 0.5]
+    assert found.entropy[0] == pytest.approx(-(0.6 * math.log(0.6) + 0.4 * math.log(0.4)))
+    np.testing.assert_array_equal(found.theta[0], [0.0, 0.3, 0.4, 0.3])
 
 
 def test_no_images_and_one_topic():
@@ -66,6 +78,7 @@ def test_tables_and_back(tmp_path):
             "probability": pa.float32(),
             "entropy": pa.float32(),
             "label": pa.string(),
+            "name": pa.string(),
         }
     )
     assert table["image_id"].to_pylist() == ["id0", "id1"]

@@ -73,6 +73,7 @@ def test_groups_table(small_folder, small_project):
             ("probability", pa.float32()),
             ("entropy", pa.float32()),
             ("label", pa.string()),
+            ("name", pa.string()),
         ]
     )
     names = sorted(path.relative_to(small_folder).as_posix() for path in small_folder.rglob("*.jpg"))
