@@ -1,4 +1,4 @@
-"""Known labels of photographs: from their folders, from ADE20K's files, from masks or from a CSV file."""
+"""Known labels of photographs: from their folders, ADE20K's files, masks, a CSV file, or as a project stores them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from fastvbow.errors import UsageError
 from fastvbow.images.annotations import scene_of
 from fastvbow.images.mask_files import find_masks
 from fastvbow.images.objects import dominant_objects
+from fastvbow.images.stored_labels import read_stored_labels
 from fastvbow.images.table import ImageTable
 
 __all__ = ["WORDS", "read_labels"]
 
-WORDS = ("parent", "none", "scene", "object")
+WORDS = ("parent", "none", "scene", "object", "project")
 """What names a way to label photographs; anything else is the path of a CSV file."""
 
 
@@ -26,6 +27,7 @@ def read_labels(
     image_ids: Sequence[str],
     *,
     table: ImageTable | None = None,
+    stored: Path | None = None,
     report: Callable[[str, str], object] | None = None,
 ) -> list[str | None]:
     """The label of each image.
@@ -35,7 +37,8 @@ def read_labels(
     spec : str
         ``parent``: the name of the folder that holds the image (none for an image at the top); ``none``; ``scene``:
         that of ADE20K (see `fastvbow.images.annotations.scene_of`); ``object``: the dominant object by the pixels of
-        its mask (see `fastvbow.images.objects.dominant_objects`); or the path of a CSV file with the columns ``path``
+        its mask (see `fastvbow.images.objects.dominant_objects`); ``project``: those that were imported into the
+        project (see `fastvbow.images.stored_labels`); or the path of a CSV file with the columns ``path``
         (relative to the source) or ``image_id``, and ``label``.
     names : sequence of str
         Relative paths.
@@ -43,6 +46,8 @@ def read_labels(
         Their ids.
     table : ImageTable, optional
         The images themselves: ``scene`` and ``object`` want it.
+    stored : Path, optional
+        The project's file of imported labels: ``project`` wants it.
     report : callable (path, reason), optional
         Gets each photograph whose mask is missing or bad, of ``object``.
 
@@ -61,6 +66,8 @@ def read_labels(
         return [None] * len(names)
     if spec == "parent":
         return [name.split("/")[-2] if "/" in name else None for name in names]
+    if spec == "project":
+        return _stored(stored, image_ids)
     if spec in WORDS:
         if table is None:
             raise UsageError(f"labels by {spec} come from the photographs' own files: pass their table")
@@ -70,6 +77,16 @@ def read_labels(
     if not any(label is not None for label in labels):
         raise UsageError(f"{spec}: none of its {len(known)} {key} values names an image of this project")
     return labels
+
+
+def _stored(path: Path | None, image_ids: Sequence[str]) -> list[str | None]:
+    if path is None or not path.exists():
+        raise UsageError(
+            "there are no labels of the project's own: 'fastvbow labels import PROJECT FILE' brings them in, and "
+            "--labels FILE.csv reads others"
+        )
+    known = read_stored_labels(path).labels
+    return [known.get(image_id) for image_id in image_ids]
 
 
 def _scenes(table: ImageTable) -> list[str | None]:

@@ -22,15 +22,15 @@ def check_enough_images(n_images: int, n_topics: int | Literal["auto"]) -> None:
         raise UsageError(f"{n_images} photographs cannot form {n_topics} topics: pass --topics {n_images} or fewer")
 
 
-def check_labels(table: ImageTable, labels: str) -> None:
+def check_labels(table: ImageTable, labels: str, *, stored: Path | None = None) -> None:
     """Raise a UsageError where labels do not fit the images: before the long work, not after."""
     if labels == "object":
         find_masks(table)  # which opens none of them
         return
-    read_labels(labels, table.names, table.image_ids, table=table)
+    read_labels(labels, table.names, table.image_ids, table=table, stored=stored)
 
 
-def labels_identity(table: ImageTable, labels: str) -> str:
+def labels_identity(table: ImageTable, labels: str, *, stored: Path | None = None) -> str:
     """What stands in for labels in the stage's parameters: it changes when what they are read from does.
 
     Raises
@@ -45,9 +45,12 @@ def labels_identity(table: ImageTable, labels: str) -> str:
     if labels == "scene":
         found = "\n".join(label or "" for label in read_labels(labels, table.names, table.image_ids, table=table))
         return f"scene {hashlib.sha256(found.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
-    path = Path(labels)
+    if labels == "project":
+        read_labels(labels, table.names, table.image_ids, stored=stored)  # complains where there are none
+    path = stored if labels == "project" and stored is not None else Path(labels)
+    known = labels if labels == "project" else readable(os.fsencode(path))  # the project may be moved
     try:
-        return f"{readable(os.fsencode(path))} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        return f"{known} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
     except OSError as error:
         raise UsageError(
             f"cannot read labels from {path}: {error.strerror}; --labels takes {', '.join(WORDS)} or a CSV file"

@@ -135,7 +135,7 @@ def run(
     n_needed = 1 if taken and taken.model else topics_config.topics
     limit = extract_options.limit
     table, embeddings = check_and_scan(source, project, given, jobs=jobs, device=device, limit=limit)
-    check_labels(table, labels)
+    check_labels(table, labels, stored=project / "labels.parquet")
     check_enough_images(len(table), n_needed)  # before the long work
     folder = ProjectFolder.create(project, source, __version__)
     threading.Thread(target=_import_later_stages, daemon=True).start()

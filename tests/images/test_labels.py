@@ -80,7 +80,7 @@ def test_another_encoding_is_refused(labels, data):
 @pytest.mark.parametrize("name", ["missing.csv", ".", "n" * 300])
 def test_a_file_that_cannot_be_read(tmp_path, name):
     with pytest.raises(
-        UsageError, match=r"cannot read labels from .*--labels takes parent, none, scene, object or a CSV file"
+        UsageError, match=r"cannot read labels from .*--labels takes parent, none, scene, object, project or a CSV file"
     ):
         read_labels(str(tmp_path / name), NAMES, IDS)
 
