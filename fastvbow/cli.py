@@ -17,9 +17,11 @@ import typer
 
 from fastvbow import __version__
 from fastvbow.cli_evaluation import evaluate
+from fastvbow.cli_exchange import export, labels_app
 from fastvbow.cli_frame import estimate_lines, finish, run_json, run_lines, stage_done, working
 from fastvbow.cli_masks import segments
 from fastvbow.cli_models import models_app
+from fastvbow.cli_naming import merge, name
 from fastvbow.cli_options import (
     Batch,
     Device,
@@ -70,6 +72,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(labels_app, name="labels")
 
 _EXTRACT, _OPTIONS, _VOCABULARY, _TOPICS = ExtractConfig(), ExtractOptions(), VocabularyConfig(), TopicsConfig()
 _WEIGHTS = weights_text(_TOPICS.weights)
@@ -345,6 +348,9 @@ def assign(
     finish(as_json, {"images": grouped + skipped, "grouped": grouped, "skipped": skipped}, [line], skipped)
 
 
+app.command()(name)
+app.command()(merge)
+app.command()(export)
 app.command()(evaluate)
 app.command()(segments)
 app.command()(study)

@@ -80,6 +80,7 @@ def evaluation_json(found: Evaluation) -> dict[str, Any]:
     group_rows = [
         {
             "group": int(group),
+            "name": found.names.get(int(group)),
             "images": int(held[j]),
             "label": str(tables.group_label[j]),
             "purity": float(tables.group_purity[j]),
@@ -217,7 +218,7 @@ def _group_lines(found: Evaluation) -> Iterator[str]:
     order = sorted(range(len(tables.groups)), key=lambda j: (tables.group_purity[j], tables.groups[j]))
     rows = [
         [
-            str(tables.groups[j]),
+            _group(found, int(tables.groups[j])),
             str(held[j]),
             cut(tables.group_label[j]),
             share(tables.group_purity[j]),
@@ -227,9 +228,15 @@ def _group_lines(found: Evaluation) -> Iterator[str]:
         ]
         for j in order[:ROWS]
     ]
+    left = (0, 2, 4) if found.names else (2, 4)
     yield from ("", "GROUPS  (least pure first; entropy over labels in nats)")
-    yield from table(["group", "images", "most frequent", "purity", "matched", "entropy", "NPMI"], rows, (2, 4))
+    yield from table(["group", "images", "most frequent", "purity", "matched", "entropy", "NPMI"], rows, left)
     yield from rest(len(order), "group")
+
+
+def _group(found: Evaluation, group: int) -> str:
+    name = found.names.get(group)
+    return str(group) if name is None else f"{group} {cut(name)}"
 
 
 def _confusion_lines(found: Evaluation) -> Iterator[str]:

@@ -66,8 +66,8 @@ Device = Annotated[str, typer.Option(help="Where the CNN runs: auto, cpu or cuda
 Labels = Annotated[
     str,
     typer.Option(
-        help="Known labels: parent (the folder's name), scene or object (of ADE20K's files, or masks), none, or a CSV "
-        "file with path,label."
+        help="Known labels: parent (the folder's name), scene or object (of ADE20K's files, or masks), project (those "
+        "imported into it), none, or a CSV file with path,label."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line on stdout.")]

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastvbow.pipeline.annotation_export import export
     from fastvbow.pipeline.assigning import assign
     from fastvbow.pipeline.demonstration import demo
     from fastvbow.pipeline.diagnosis import doctor
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fastvbow.pipeline.evaluating import evaluate
     from fastvbow.pipeline.extraction import extract
     from fastvbow.pipeline.grouping import groups
+    from fastvbow.pipeline.naming import merge, name
     from fastvbow.pipeline.reporting import report
     from fastvbow.pipeline.route import run
     from fastvbow.pipeline.segmenting import segments
@@ -35,8 +37,11 @@ __all__ = [
     "encode",
     "estimate",
     "evaluate",
+    "export",
     "extract",
     "groups",
+    "merge",
+    "name",
     "report",
     "run",
     "segments",
@@ -55,8 +60,11 @@ _HOMES = {
     "encode": "encoding",
     "estimate": "estimating",
     "evaluate": "evaluating",
+    "export": "annotation_export",
     "extract": "extraction",
     "groups": "grouping",
+    "merge": "naming",
+    "name": "naming",
     "report": "reporting",
     "run": "route",
     "segments": "segmenting",

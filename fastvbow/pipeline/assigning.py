@@ -21,6 +21,7 @@ from fastvbow.features.aligned import AlignedVectors, aligned, as_features, vect
 from fastvbow.features.base import Extractor, LocalFeatures
 from fastvbow.features.embeddings import EmbeddingFile, Embeddings
 from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
+from fastvbow.groups.names import TopicNames
 from fastvbow.images.decode import examine, read_bytes, silence_decoders
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable, image_id_of, readable
@@ -34,6 +35,7 @@ from fastvbow.pipeline.describing import (
     make_extractors,
 )
 from fastvbow.pipeline.extraction import check_device, check_writable_name, match_embeddings
+from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.stream import TokenStream
@@ -78,11 +80,13 @@ class Project:
         vocabulary: Vocabulary,
         encoding: dict[str, Any],
         model: GibbsLDA,
+        names: TopicNames | None = None,
     ) -> None:
         self.folder = folder
         self._asked = folder.require("extract").parameters
         self.vocabulary = vocabulary
         self.model = model
+        self.names = names
         self._extractors, self._least_side = extractors, least_side
         self._encoding = encoding
 
@@ -118,6 +122,7 @@ class Project:
             Vocabulary.load(folder.vocabulary),
             dict(folder.require("encode").parameters),
             GibbsLDA.load(folder.topics / "model"),
+            load_names(folder, log_events),
         )
 
     def assign(
@@ -156,7 +161,7 @@ class Project:
             raise UsageError("assign takes several photographs: for a single one pass [photograph]")
         if vectors is not None and isinstance(images, Sized) and len(images) != len(vectors):
             raise _uneven(len(images), len(vectors))
-        return _collect(self._rows(_with_vectors(images, vectors), workers), self.model.n_components)
+        return _collect(self._rows(_with_vectors(images, vectors), workers), self.model.n_components, self.names)
 
     def _rows(self, images: Iterable[tuple[Photograph | _Entry, _Vector]], workers: int) -> Iterator[_Row]:
         """A row for each photograph, in their order."""
@@ -261,7 +266,7 @@ def assign(
             yield row
 
     with _aligned(matched, len(table), output.parent) as vectors:
-        result = _collect(rows(vectors), opened.model.n_components)
+        result = _collect(rows(vectors), opened.model.n_components, opened.names)
     beside = output.with_name(f"{output.stem}.skipped.parquet")
     try:
         with replace_file(output) as path:
@@ -340,11 +345,11 @@ def _checked(image: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image)
 
 
-def _collect(rows: Iterable[_Row], n_topics: int) -> Grouping:
+def _collect(rows: Iterable[_Row], n_topics: int, names: TopicNames | None) -> Grouping:
     kept: list[_Row] = []
     lost: list[_Row] = []
     for row in rows:
         (lost if row.theta is None else kept).append(row)
     theta = np.array([row.theta for row in kept], dtype=np.float64).reshape(len(kept), n_topics)
     skipped = Skipped([r.image_id for r in lost], [r.name for r in lost], [r.reason or "" for r in lost])
-    return group(theta, [r.image_id for r in kept], [r.name for r in kept], [None] * len(kept), skipped)
+    return group(theta, [r.image_id for r in kept], [r.name for r in kept], [None] * len(kept), skipped, names)

@@ -20,6 +20,7 @@ from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import load_grouping
 from fastvbow.pipeline.topic_modelling import token_streams
+from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.quality import npmi_coherence, topic_diversity, umass_coherence
@@ -82,6 +83,8 @@ class Evaluation:
         The test that labels and groups have nothing to do with one another.
     problems : list of (str, str)
         Photographs whose own files do not tell their label, as a mask is missing or bad: paths, and why.
+    names : dict of int to str
+        What a person called the groups.
     """
 
     n_images: int
@@ -92,13 +95,14 @@ class Evaluation:
     topics: TopicQuality
     alignment: Independence
     problems: list[tuple[str, str]]
+    names: dict[int, str]
 
 
 def evaluate(project: Path, *, labels: str = "parent", jobs: int | None = None) -> Evaluation:
     """Score a project's groups. The model has not seen the labels.
 
-    Word histograms hold the words of all modalities, one a token; 0.5 is added to every cell before they are made to
-    sum to 1.
+    Topics that a person merged count as one group. Word histograms hold the words of all modalities, one a token; 0.5
+    is added to every cell before they are made to sum to 1.
 
     Parameters
     ----------
@@ -136,6 +140,7 @@ def evaluate(project: Path, *, labels: str = "parent", jobs: int | None = None) 
     distances = {name: pair_scores(theta, given, name) for name in _OF_MIXTURES}
     distances |= {f"words_{name}": pair_scores(histograms, given, name, smoothing=SMOOTHING) for name in _OF_WORDS}
     quality, alignment = _topic_quality(folder, counts, workers), independence_of(tables.counts)
+    names = load_names(folder).by_group()
     scores: dict[str, float] = {"n_images": len(given), **clustering_scores(given, topic)}
     for name, found in distances.items():
         scores |= {
@@ -152,7 +157,7 @@ def evaluate(project: Path, *, labels: str = "parent", jobs: int | None = None) 
         "independence_p": alignment.p_value,
         "cramers_v": alignment.cramers_v,
     }
-    return Evaluation(len(given), int((~known).sum()), scores, distances, tables, quality, alignment, problems)
+    return Evaluation(len(given), int((~known).sum()), scores, distances, tables, quality, alignment, problems, names)
 
 
 def word_counts(project: ProjectFolder) -> sp.csr_array:

@@ -6,19 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from fastvbow.errors import StageMissingError
 from fastvbow.events import Event, Listener, log_events
-from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
+from fastvbow.groups.grouping import Grouping, Skipped, group, read_table, write_table
+from fastvbow.groups.names import TopicNames
 from fastvbow.images.labels import read_labels
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.beforehand import labels_identity
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.pipeline.topic_modelling import load_theta
-from fastvbow.project import ProjectFolder, StageCard, replace_file
+from fastvbow.pipeline.topic_names import load_names
+from fastvbow.project import STAGES, ProjectFolder, StageCard, replace_file
 
-__all__ = ["groups", "load_grouping"]
+__all__ = ["groups", "load_grouping", "rename_groups", "require_groups"]
 
 
 def groups(project: Path, *, labels: str = "none", listener: Listener = log_events) -> StageCard:
@@ -39,16 +43,60 @@ def groups(project: Path, *, labels: str = "none", listener: Listener = log_even
     identity = labels
     if labels not in {"parent", "none"}:
         folder.require("extract")  # which made the table
-        identity = labels_identity(ImageTable.load(folder.images, folder.image_root), labels)
+        identity = labels_identity(ImageTable.load(folder.images, folder.image_root), labels, stored=folder.labels)
+    names = load_names(folder, listener)
     return run_stage(
         folder,
         "groups",
-        parameters={"labels": identity},
+        parameters={"labels": identity} | _named(names),
         after="topics",
         outputs=[folder.groups, folder.skipped],
         listener=listener,
         body=lambda: _group(folder, labels, listener),
     )
+
+
+def _named(names: TopicNames) -> dict[str, str]:
+    """What the stage depends on beside labels; nothing where no topic has a name."""
+    return {"names": names.fingerprint} if names.fingerprint else {}
+
+
+def require_groups(project: ProjectFolder) -> StageCard:
+    """The card of the groups, which have to be up to date with the topics and their names.
+
+    Raises
+    ------
+    StageMissingError
+        They are not, or there are none yet.
+    """
+    card = project.require("groups")
+    if card.parameters.get("names", "") != load_names(project).fingerprint:
+        raise StageMissingError(
+            f"groups.parquet of {project.root} is older than the names of its topics: run 'fastvbow groups' again"
+        )
+    return card
+
+
+def rename_groups(project: ProjectFolder, listener: Listener) -> None:
+    """Bring ``groups.parquet`` up to date with the names and merged groups, and keep its labels.
+
+    Nothing is done where the groups are missing or older than the topics: the stage will use the names when it runs.
+    """
+    card, names = project.card("groups"), load_names(project)
+    if card is None or card.inputs.get("topics") != project.require("topics").fingerprint:
+        return
+    if card.parameters.get("names", "") == names.fingerprint:
+        return
+    labels = read_table(project.groups)["label"].to_pylist()
+    grouping = load_grouping(project, "none")
+    grouping = group(grouping.theta, grouping.image_ids, grouping.paths, labels, grouping.skipped, names)
+    project.begin("groups")
+    with replace_file(project.groups) as path:
+        write_table(grouping.to_table(), path)
+    counted = {**card.outputs, "groups": len(np.unique(grouping.topic))}
+    parameters = {name: value for name, value in card.parameters.items() if name != "names"} | _named(names)
+    project.finish(msgspec.structs.replace(card, parameters=parameters, outputs=counted, revision=STAGES["groups"]))
+    listener(Event("groups", "note", "groups.parquet has the new names; 'fastvbow report' puts them on its page"))
 
 
 def _group(project: ProjectFolder, labels: str, listener: Listener) -> dict[str, Any]:
@@ -77,7 +125,7 @@ def load_grouping(project: ProjectFolder, labels: str, report: Callable[[str, st
     reasons = [reason for shard in open_shards(project) for reason in shard.images["reason"].to_pylist()]
     kept = [i for i, reason in enumerate(reasons) if reason is None]
     lost = [i for i, reason in enumerate(reasons) if reason is not None]
-    known = read_labels(labels, table.names, table.image_ids, table=table, report=report)
+    known = read_labels(labels, table.names, table.image_ids, table=table, stored=project.labels, report=report)
     theta = load_theta(project)
     return group(
         theta[kept] if lost else theta,
@@ -85,4 +133,5 @@ def load_grouping(project: ProjectFolder, labels: str, report: Callable[[str, st
         [table.names[i] for i in kept],
         [known[i] for i in kept],
         Skipped([table.image_ids[i] for i in lost], [table.names[i] for i in lost], [reasons[i] for i in lost]),
+        load_names(project),
     )

@@ -19,7 +19,9 @@ from fastvbow.images.decode import decode_photograph
 from fastvbow.images.table import ImageTable, readable
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import open_shards
+from fastvbow.pipeline.grouping import require_groups
 from fastvbow.pipeline.stage import run_stage
+from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import STAGES, ProjectFolder, StageCard
 from fastvbow.report.build import build_report
 from fastvbow.report.content import ReportContent, Skipped
@@ -57,9 +59,11 @@ def report(
     Raises
     ------
     StageMissingError
-        There are no groups yet.
+        There are no groups yet, or they are older than the topics or their names.
     """
     folder, workers = ProjectFolder.open(project), effective_jobs(jobs)
+    if folder.card("groups") is not None:
+        require_groups(folder)
     return run_stage(
         folder,
         "report",
@@ -81,6 +85,7 @@ def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, li
     # A photograph without a single word has the prior's mixture: the page must not pass it off as a member of a topic.
     tokens = np.concatenate([shard.counts.sum(axis=1) for shard in open_tokens(project)])
     shown = np.where(tokens[rows] > 0, topic, -1)
+    names = load_names(project)
     known = [i for i, label in enumerate(labels) if label is not None]
     source = readable(os.fsencode(project.source))
     missing: list[int] = []
@@ -108,6 +113,8 @@ def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, li
         parameters=_parameters(cards),
         seconds={stage: card.seconds for stage, card in cards.items()},
         version=__version__,
+        topic_names=names.by_group(),
+        merged={topics[0]: topics for topics in names.merged},
         silhouettes=[(int(number), float(value)) for number, value in cards["topics"].outputs.get("silhouettes", [])],
         metrics=_metrics([labels[i] for i in known], topic[known]) if known else None,
     )

@@ -14,6 +14,8 @@ from fastvbow.errors import FastvbowError, StoreCorruptError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, make_executor, run_tasks
 from fastvbow.features.store import FeatureShard
+from fastvbow.groups.names import read_names
+from fastvbow.images.stored_labels import read_stored_labels
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import shard_folder, shard_keys
@@ -51,7 +53,7 @@ def verify(
     project : Path
     repair : bool, default=False
         Remove what is damaged, and the cards of the stages it belongs to: the next `run` or `extract` makes it again.
-        Shards that are sound stay.
+        Shards that are sound stay, and so do names and imported labels, which nobody could make again.
     jobs : int, optional
         Threads; None or -1: all processors.
     listener : Listener, optional
@@ -75,6 +77,11 @@ def verify(
                 for victim in victims:
                     shutil.rmtree(victim) if victim.is_dir() else victim.unlink(missing_ok=True)
                 (folder.root / "stages" / f"{stage}.json").unlink(missing_ok=True)
+        # What a person said cannot be made again: it is reported, never removed.
+        for path in sorted(folder.names.glob("[!.]*.json")):
+            problems += _faults(partial(read_names, path))
+        if folder.labels.exists():
+            problems += _faults(partial(read_stored_labels, folder.labels))
     files = [path for path in folder.root.rglob("*") if path.is_file() and not path.name.startswith(".")]
     return Verified(len(files), sum(path.stat().st_size for path in files), problems)
 

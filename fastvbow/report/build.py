@@ -25,7 +25,7 @@ import numpy as np
 from fastvbow.errors import UsageError
 from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
 from fastvbow.project import replace_folder
-from fastvbow.report import thumbnails
+from fastvbow.report import thumbnails, wording
 from fastvbow.report.choice import Choice, TopicChoice, choose
 from fastvbow.report.content import ReportContent, Skipped
 from fastvbow.report.curve import draw_curve
@@ -79,6 +79,7 @@ class _Sheet:
     topic: int
     title: str
     name: str
+    numbers: str
     size: int
     share: float
     bar: float
@@ -134,7 +135,12 @@ class _Desk:
         return any(self._href(index) for index, thumbnail in self.made.items() if thumbnail)
 
     def title(self, topic: int) -> str:
-        return self.content.topic_names.get(topic) or f"Topic {topic}"
+        return self.content.topic_names.get(topic) or self.numbers(topic).capitalize()
+
+    def numbers(self, topic: int) -> str:
+        """``topic 3``, or of merged ones ``topics 3, 7``."""
+        members = self.content.merged.get(topic, [topic])
+        return f"topic{'s' if len(members) > 1 else ''} {wording.ranges(members)}"
 
     def tile(self, index: int) -> _Tile:
         content, thumbnail = self.content, self.made[index]
@@ -172,6 +178,7 @@ class _Desk:
                     topic=chosen.topic,
                     title=self.title(chosen.topic),
                     name=self.content.topic_names.get(chosen.topic, ""),
+                    numbers=self.numbers(chosen.topic),
                     size=size,
                     share=size / n_grouped,
                     bar=size / len(self.choice.topics[0].members),

@@ -50,7 +50,7 @@ class Choice:
     topics : list of TopicChoice
         Topics in use, largest first, equal sizes by id.
     empty : list of int
-        Topics without a photograph.
+        Topics without a photograph, but for those that are merged into another.
     uncertain : list of int
         Photographs of highest entropy, from all topics.
     without_topic : list of int
@@ -126,10 +126,11 @@ def choose(content: ReportContent, per_topic: int, n_uncertain: int) -> Choice:
     edges = np.searchsorted(topic[by_topic], np.arange(content.n_topics + 1))
     topics: list[TopicChoice] = []
     empty: list[int] = []
+    absorbed = {topic for group, members in content.merged.items() for topic in members if topic != group}
     for t in range(content.n_topics):
         members = by_topic[edges[t] : edges[t + 1]]
         if not len(members):
-            empty.append(t)
+            empty += [] if t in absorbed else [t]
             continue
         typical = best(probability, members, content.ids, per_topic)
         rest = np.setdiff1d(members, typical, assume_unique=True)

@@ -83,6 +83,8 @@ class ReportContent:
         Agreement with the labels, e.g. ``{"accuracy": 0.87}``; the first three stand in the heading.
     topic_names : mapping of int to str
         Names that a person gave to topics.
+    merged : mapping of int to sequence of int
+        Topics that a person made one group: the number in `topic` to all of them, rising.
     silhouettes : sequence of (int, float)
         Where the number of topics was proposed: the numbers that were tried, and the mean silhouette of each.
 
@@ -109,6 +111,7 @@ class ReportContent:
     version: str = ""
     metrics: Mapping[str, float] | None = None
     topic_names: Mapping[int, str] = field(default_factory=dict)
+    merged: Mapping[int, Sequence[int]] = field(default_factory=dict)
     silhouettes: Sequence[tuple[int, float]] = ()
 
     def __post_init__(self) -> None:

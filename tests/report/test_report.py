@@ -327,3 +327,13 @@ def test_misuse_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"shape \(5, 5\)"):
         build_report(content(read_photograph=lambda i: np.zeros((5, 5), np.uint8)), tmp_path / "report")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_merged_group_tells_its_topics(tmp_path):
+    """Topics that went into another are not called empty; the others are."""
+    made = content(topic=np.array([0, 1] * 30), n_topics=6, merged={0: [0, 3, 4]}, topic_names={1: "<b>Küche</b>"})
+    page = page_of(made, tmp_path)
+    assert "Topics 0, 3, 4" in page.words
+    assert "<b>Küche</b>" in page.words
+    assert "topic 1 ·" in page.words
+    assert "Topics 2, 5 are empty" in page.words
