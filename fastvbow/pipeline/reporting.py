@@ -141,7 +141,8 @@ def _parameters(cards: dict[str, StageCard]) -> dict[str, str]:
     """All parameters of all stages, one line each."""
     lines = {}
     for stage, card in cards.items():
-        for name, value in card.parameters.items():
+        # the names themselves are on the page
+        for name, value in ((n, v) for n, v in card.parameters.items() if (stage, n) != ("groups", "names")):
             if isinstance(value, dict):
                 value = ", ".join(f"{k} {v}" for k, v in value.items() if k not in {"sha256", "order"})
             # of what was taken over a person wants to know the place, not the fingerprint

@@ -73,6 +73,8 @@ def test_report_and_evaluation_tell_names(sift_copy, cli):
     assert "<script" not in page
     assert "&lt;script&gt;alert(" in page
     assert "Topics 0, 3" in page
+    assert "groups: labels" in page
+    assert "groups: names" not in page, "a checksum tells nobody anything"
     assert "is empty" not in page
     assert "are empty" not in page
     found = json.loads(cli("evaluate", sift_copy, "--json").out)
