@@ -58,6 +58,7 @@ from fastvbow.cli_options import (
     topics_config,
     weights_text,
 )
+from fastvbow.cli_select import select
 from fastvbow.cli_study import study
 from fastvbow.cli_subset import subset
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
@@ -353,6 +354,7 @@ app.command()(merge)
 app.command()(export)
 app.command()(evaluate)
 app.command()(segments)
+app.command()(select)
 app.command()(study)
 app.command()(subset)
 

@@ -146,7 +146,7 @@ def test_commands_translate_functions(name):
     renamed["context"] = None  # the command line itself
     if name == "demo":
         renamed["output"] = "folder"
-    if name in {"assign", "export", "subset"}:
+    if name in {"assign", "export", "select", "subset"}:
         renamed["output"] = "output"
     if name == "study":  # its numbers come as text with commas
         renamed |= {"output": "folder", **dict.fromkeys(config.StudyGrid.__struct_fields__), "baselines": None}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastvbow.pipeline.reporting import report
     from fastvbow.pipeline.route import run
     from fastvbow.pipeline.segmenting import segments
+    from fastvbow.pipeline.selecting import select
     from fastvbow.pipeline.studying import study
     from fastvbow.pipeline.subsetting import subset
     from fastvbow.pipeline.topic_modelling import topics
@@ -45,6 +46,7 @@ __all__ = [
     "report",
     "run",
     "segments",
+    "select",
     "study",
     "subset",
     "topics",
@@ -68,6 +70,7 @@ _HOMES = {
     "report": "reporting",
     "run": "route",
     "segments": "segmenting",
+    "select": "selecting",
     "study": "studying",
     "subset": "subsetting",
     "topics": "topic_modelling",
