@@ -12,14 +12,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CANDIDATES", "LANDMARKS", "facility_location", "k_center"]
+__all__ = ["CANDIDATES", "LANDMARKS", "facility_location", "k_center", "unit_rows"]
 
-CANDIDATES = 20_000
+CANDIDATES = 10_000
 """Rows among which `facility_location` chooses."""
-LANDMARKS = 5_000
-"""Rows that `facility_location` sees to be near a chosen one."""
+LANDMARKS = 4_000
+"""Rows that `facility_location` sees to be near a chosen one, unless others are named."""
 
-_CELLS = 1 << 24  # of a block of rows, or of similarities: 64 MB in float32
+_CELLS = 1 << 20  # of a block of rows, or of similarities: 4 MB in float32, which caches hold
+_HELD = 1 << 28  # cells up to which k_center holds all rows in float32: 1 GB
 _BATCH = 64  # candidates whose gains are computed at a time
 _GAIN_DIGITS = 4  # a pair that covers only itself gains as much by either row, but for rounding
 _COSINE_DIGITS = 6
@@ -33,6 +34,7 @@ def facility_location(
     groups: NDArray[np.integer] | None = None,
     quotas: NDArray[np.integer] | None = None,
     among: NDArray[np.integer] | None = None,
+    landmarks: NDArray[np.integer] | None = None,
 ) -> NDArray[np.int64]:
     """Choose rows so that all rows are near a chosen one, by the greatest gain first.
 
@@ -59,6 +61,8 @@ def facility_location(
         At most so many rows of each group are returned. Both or neither of the two.
     among : ndarray of shape (m,), integer, optional
         Indexes, ascending, of the rows that may be chosen; all by default.
+    landmarks : ndarray of shape (m,), integer, optional
+        Indexes of the rows that are to be near a chosen one; the first `LANDMARKS` by default.
 
     Returns
     -------
@@ -66,24 +70,24 @@ def facility_location(
         Indexes of rows, in the order in which they were chosen. Where all landmarks have been reached, the rows that
         are left follow as they stand.
     """
-    free = np.flatnonzero(~_mask(known, len(rows)))
-    free = free if among is None else np.intersect1d(free, among)
+    taken = _mask(known, len(rows))
+    free = np.flatnonzero(~taken) if among is None else among[~taken[among]]
     candidates = free[:CANDIDATES]
     if not len(candidates):
         return np.zeros(0, np.int64)
-    landmarks, held = _unit(rows[:LANDMARKS]), _unit(rows[candidates])
-    cover = _nearest_known(rows, known, landmarks)
-    bounds = np.concatenate([_gains(held[at], landmarks, cover) for at in _blocks(len(held), len(landmarks))])
+    marks, held = unit_rows(rows[:LANDMARKS] if landmarks is None else rows[landmarks]), unit_rows(rows[candidates])
+    cover = _nearest_known(rows, known, marks)
+    bounds = np.concatenate([_gains(held[at], marks, cover) for at in _blocks(len(held), len(marks))])
     room = _Room(groups, quotas)
     chosen, wanted = list[int](), min(n, len(candidates))
     for row in np.flatnonzero(room.full[room.of(candidates)]):
         bounds[row] = -np.inf
     while len(chosen) < wanted:
-        best = _greatest(bounds, held, landmarks, cover)
+        best = _greatest(bounds, held, marks, cover)
         if bounds[best] <= 0:
             break
         chosen.append(int(candidates[best]))
-        np.maximum(cover, landmarks @ held[best], out=cover)
+        np.maximum(cover, marks @ held[best], out=cover)
         bounds[best] = -np.inf
         if room.take(chosen[-1]):
             bounds[room.of(candidates) == room.of(candidates[best])] = -np.inf
@@ -110,7 +114,8 @@ def k_center(
     The greatest distance of a row to the nearest chosen one is at most twice the least that is possible. So the choice
     finds what is rare, and what is odd. The first row is the one nearest to the mean direction where none is known.
 
-    Every row is looked at for every chosen one: time O(n_rows (n + known) d). Memory: O(n_rows), and one block.
+    Every row is looked at for every chosen one: time O(n_rows (n + known) d). Memory: O(n_rows) and one block, and up
+    to 1 GB for rows that are not in float32.
 
     Parameters
     ----------
@@ -125,11 +130,13 @@ def k_center(
     taken, room = _mask(known, len(rows)).copy(), _Room(groups, quotas)
     if not len(rows):
         return np.zeros(0, np.int64)
+    if rows.size <= _HELD:
+        rows = np.asarray(rows, np.float32)  # else each step converts them
     scale = _scales(rows)
     if taken.any():
         nearest = np.full(len(rows), -1.0, np.float32)
         for at in _blocks(len(rows), rows.shape[1]):
-            nearest[at] = _nearest_known(rows, known, _unit(rows[at]))
+            nearest[at] = _nearest_known(rows, known, unit_rows(rows[at]))
     else:
         nearest = -_cosines(rows, scale, _mean_direction(rows, scale))  # the nearest to it counts as the farthest
     every = np.arange(len(rows))
@@ -137,13 +144,25 @@ def k_center(
     chosen = list[int]()
     while len(chosen) < n and not barred.all():
         best = int(np.where(barred, np.inf, nearest).argmin())
-        cosines = _cosines(rows, scale, _unit(rows[best : best + 1])[0])
+        cosines = _cosines(rows, scale, unit_rows(rows[best : best + 1])[0])
         nearest = cosines if not chosen and not taken.any() else np.maximum(nearest, cosines)
         chosen.append(best)
         barred[best] = True
         if room.take(best):
             barred |= room.of(every) == room.of(best)
     return np.array(chosen, np.int64)
+
+
+def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Rows at unit length in float32; a zero row stays zero.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, d), floating
+    """
+    rows = np.asarray(rows, np.float32)
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
 
 
 class _Room:
@@ -199,7 +218,7 @@ def _nearest_known(
     cover = np.full(len(some), -1.0, np.float32)
     places = np.flatnonzero(_mask(known, len(rows)))
     for at in _blocks(len(places), max(len(some), rows.shape[1])):
-        np.maximum(cover, (some @ _unit(rows[places[at]]).T).max(axis=1), out=cover)
+        np.maximum(cover, (some @ unit_rows(rows[places[at]]).T).max(axis=1), out=cover)
     return cover
 
 
@@ -210,12 +229,6 @@ def _mask(known: NDArray[np.bool_] | None, n_rows: int) -> NDArray[np.bool_]:
 def _blocks(n_rows: int, width: int) -> Iterator[slice]:
     step = max(1, _CELLS // max(1, width))
     return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
-
-
-def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
-    rows = np.asarray(rows, np.float32)
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
 
 
 def _scales(rows: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -231,7 +244,7 @@ def _mean_direction(rows: NDArray[np.floating], scale: NDArray[np.float32]) -> N
     total = np.zeros(rows.shape[1], np.float64)
     for at in _blocks(len(rows), rows.shape[1]):
         total += scale[at] @ np.asarray(rows[at], np.float32)
-    return _unit(total[None])[0]
+    return unit_rows(total[None])[0]
 
 
 def _cosines(

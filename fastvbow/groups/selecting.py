@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.errors import UsageError
-from fastvbow.groups.coverage import facility_location, k_center
+from fastvbow.groups.coverage import LANDMARKS, facility_location, k_center, unit_rows
 
 __all__ = ["STRATEGIES", "entropies", "margins", "select_rows", "turns"]
 
 STRATEGIES = ("balanced", "diverse", "farthest", "typical", "entropy", "margin")
 """Ways to choose; the first is the default."""
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14
 _DIGITS = 6  # beyond these two mixtures are equally uncertain: what differs is rounding
 
 
@@ -173,14 +173,15 @@ def _in_turn(
     most = np.bincount(turns(n + n_topics, held, room, np.arange(n_topics)), minlength=n_topics)
     picked = [np.zeros(0, np.int64)] * n_topics
     for k in np.flatnonzero(most):
-        members = np.flatnonzero(topic == k)
-        of_topic = np.asarray(vectors[members], np.float32)
+        of_topic = topic == k
+        members = np.flatnonzero(of_topic)
         if typical:
-            ranked = _typical_first(of_topic)
-            rows = ranked[~known[members[ranked]]][: most[k]]
+            ranked = members[_typical_first(vectors, members)]
+            picked[k] = ranked[~known[ranked]][: most[k]]
         else:
-            rows = facility_location(of_topic, int(most[k]), known=known[members])
-        picked[k] = members[rows]
+            picked[k] = facility_location(
+                vectors, int(most[k]), known=known & of_topic, among=members, landmarks=members[:LANDMARKS]
+            )
     firsts = np.array([picked[k][0] for k in np.flatnonzero(most)], np.int64)
     in_order = facility_location(vectors, len(firsts), known=known, among=np.sort(firsts))
     rank = np.full(n_topics, n_topics)
@@ -193,10 +194,12 @@ def _in_turn(
     return out
 
 
-def _typical_first(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.divide(vectors, norm, out=np.zeros_like(vectors), where=norm > 0)
-    return np.argsort(-np.round(unit @ unit.mean(axis=0), _DIGITS), kind="stable")
+def _typical_first(vectors: NDArray[np.floating], members: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places in `members`, those nearest to their mean direction first."""
+    blocks = [members[start : start + _BLOCK] for start in range(0, len(members), _BLOCK)]
+    centre = sum(unit_rows(vectors[block]).sum(axis=0, dtype=np.float64) for block in blocks) / len(members)
+    cosines = np.concatenate([unit_rows(vectors[block]) @ centre for block in blocks])
+    return np.argsort(-np.round(cosines, _DIGITS), kind="stable")
 
 
 def _first(
