@@ -116,6 +116,8 @@ def select(
         raise UsageError(f"photographs are compared on one of {', '.join(SPACES)}, not {on!r}")
     if output is not None and not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent} to write {output.name} to")
+    if output is not None and output.exists() and Path(labels).exists() and output.samefile(labels):
+        raise UsageError(f"{output} holds the labels that are given, and would be written over: choose another -o")
     folder = ProjectFolder.open(project)
 
     def report(path: str, reason: str) -> None:

@@ -87,6 +87,10 @@ def test_labels_are_left_out_and_the_file_takes_them(small_project, tmp_path, cl
     found = json.loads(outcome.out)
     assert (found["labelled"], found["left"], found["by"], found["on"]) == (2, 55, "balanced", "embeddings")
     assert {row["path"] for row in found["selected"]} == {row["path"] for row in first[2:]}, "the other kinds"
+    before = done.read_bytes()
+    outcome = cli("select", small_project, "--labels", done, "-o", tmp_path / "." / "done.csv")
+    assert outcome.code == 2 and "holds the labels that are given, and would be written over" in outcome.complaint
+    assert done.read_bytes() == before
     again = pipeline.select(small_project, number=100, labels=str(done))
     assert len(again) == 58 and not {row["path"] for row in first[:2]} & set(again.paths)
 
