@@ -287,6 +287,7 @@ def peers(quick: bool, scratch: Path) -> list[Check]:
         ("extract sift,cnn", "loop-plain", "one loop, the same, the libraries' own threads", PEERS),
         ("extract sift,cnn", "joblib", "joblib, 2 processes, fastvbow's sizes and network", None),
         ("extract sift,cnn", "loop", "one loop, the same, the libraries' own threads", None),
+        ("extract sift,cnn", "fastdup", "fastdup run", 1.0),
         ("extract cnn", "fastdup", "fastdup run", 1.0),
         ("run cnn", "fastdup", "fastdup run", 1.0),
         ("run sift,cnn", "fastdup", "fastdup run", None),
