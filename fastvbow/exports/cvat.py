@@ -181,7 +181,9 @@ class _Reader:
     def feed(self, block: bytes, last: bool = False) -> list[Correction]:
         try:
             self.parser.Parse(block, last)
-        except expat.ExpatError as error:
+        except UsageError:  # a ValueError too
+            raise
+        except (expat.ExpatError, LookupError, ValueError) as error:  # the latter two: an encoding that is not read
             raise UsageError(f"{self.what} is no XML of CVAT: {error}") from None
         done, self.done = self.done, []
         return done

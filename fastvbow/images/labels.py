@@ -122,7 +122,7 @@ def _read_csv(path: Path) -> tuple[dict[str, str], str]:
             key = next((name for name in ("path", "image_id") if name in columns), None)
             if key is None or "label" not in columns:
                 raise UsageError(f"{path} has the columns {list(columns)}; wanted: 'path' or 'image_id', and 'label'")
-            rows = ((row[key], row["label"]) for row in reader if row["label"] and row[key])
+            rows = ((row[key], row["label"].strip()) for row in reader if (row["label"] or "").strip() and row[key])
             # ./a/b.jpg and a//b.jpg are the image a/b.jpg
             return {posixpath.normpath(name) if key == "path" else name: label for name, label in rows}, key
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -59,7 +59,8 @@ def import_labels(
     """Read labels that were corrected elsewhere into ``labels.parquet`` of a project.
 
     From then on ``--labels project`` means them. A photograph is known by the id that the export gave it, else by its
-    path. Labels that are there already stay, but for those of photographs that the file labels anew.
+    path; blanks around a label do not count. Labels that are there already stay, but for those of photographs that the
+    file labels anew.
 
     Parameters
     ----------
@@ -101,12 +102,13 @@ def import_labels(
         for correction in reader(file):
             entries += 1
             image_id = matcher.find(correction)
+            named = tuple(filter(None, map(str.strip, correction.labels)))
             if image_id is None:
                 unknown.append(correction.path or correction.image_id or "")
-            elif not correction.labels:
+            elif not named:
                 without_label += 1
             else:
-                found[image_id] = tuple(dict.fromkeys((*found.get(image_id, ()), *correction.labels)))
+                found[image_id] = tuple(dict.fromkeys((*found.get(image_id, ()), *named)))
         conflicts = [
             f"{matcher.name(i)}: {', '.join(map(repr, named))}" for i, named in found.items() if len(named) > 1
         ]

@@ -87,7 +87,9 @@ def test_entities_are_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<a", "<a/>", "<annotations>", "<annotations><track/></annotations>", "PK\x03\x04"]
+    "text",
+    ["", "<a", "<a/>", "<annotations>", "<annotations><track/></annotations>", "PK\x03\x04"]
+    + [f'<?xml version="1.0" encoding="{encoding}"?><annotations/>' for encoding in ("foo", "shift_jis")],
 )
 def test_what_cvat_did_not_write(tmp_path, text):
     (tmp_path / "a.xml").write_text(text)

@@ -241,6 +241,15 @@ def test_the_command_says_what_was_not_taken(sift_copy, tmp_path, cli):
     assert cli("labels", "import", sift_copy, tmp_path / "l.txt").code == 2
 
 
+def test_blanks_around_labels_do_not_count(sift_copy, tmp_path):
+    paths = pq.read_table(sift_copy / "groups.parquet")["path"].to_pylist()
+    (tmp_path / "l.csv").write_text(f"path,label\n{paths[0]}, a \n{paths[0]},a\n{paths[1]},   \n")
+    found = import_labels(sift_copy, tmp_path / "l.csv")
+    assert (found.labelled, found.without_label, found.conflicts) == (1, 1, [])
+    pipeline.groups(sift_copy, labels="project")
+    assert pq.read_table(sift_copy / "groups.parquet")["label"].to_pylist() == ["a", *[None] * 19]
+
+
 def test_files_that_label_nothing_store_nothing(sift_copy, tmp_path):
     (tmp_path / "l.csv").write_text("path,label\nnowhere.jpg,b\n")
     with pytest.raises(UsageError, match=r"1 are unknown.*nowhere\.jpg.*--prefix"):
