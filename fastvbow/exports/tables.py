@@ -11,6 +11,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from fastvbow.csv_rows import write_rows
 from fastvbow.errors import UsageError
 from fastvbow.exports.columns import Correction, GroupedImages, Written, address_of
 
@@ -34,8 +35,7 @@ def write(images: GroupedImages, folder: Path, *, prefix: str = "") -> Written:
     columns = ["image_id", "path", "label", "topic", "probability", "entropy", "known_label"]
     columns += ["address"] * bool(prefix) + ["container"] * packed
     with (folder / FILE).open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(columns)
+        write_rows(handle, [columns])
         for i in range(len(images)):
             row = [
                 images.image_ids[i],
@@ -48,7 +48,7 @@ def write(images: GroupedImages, folder: Path, *, prefix: str = "") -> Written:
             ]
             row += [address_of(images.raw_paths[i], images.names[i], prefix)] * bool(prefix)
             row += [images.containers[i] or ""] * packed
-            writer.writerow(row)
+            write_rows(handle, [row])
     return Written([FILE], len(images), int(images.certain.sum()), [])
 
 

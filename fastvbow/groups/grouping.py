@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastvbow.errors import StoreCorruptError
 from fastvbow.groups.names import TopicNames
 
-__all__ = ["Grouping", "Skipped", "group", "read_table", "write_table"]
+__all__ = ["Grouping", "Skipped", "group", "merged_shares", "read_table", "write_table"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def group(
     names : TopicNames, optional
         What a person called the topics, and which ones were merged.
     """
-    shares = theta if names is None else _merged(theta, names)
+    shares = theta if names is None else merged_shares(theta, names)
     topic = shares.argmax(axis=1).astype(np.int32)
     safe = np.where(shares > 0, shares, 1.0)
     entropy = np.maximum(-(shares * np.log(safe)).sum(axis=1), 0.0)
@@ -124,8 +124,21 @@ def group(
     )
 
 
-def _merged(theta: NDArray[np.float64], names: TopicNames) -> NDArray[np.float64]:
-    """The mixture with the shares of merged topics under the lowest of them; the others have none."""
+def merged_shares(theta: NDArray[np.float64], names: TopicNames) -> NDArray[np.float64]:
+    """Mixtures of groups: the shares of merged topics stand under the lowest of them; the others have none.
+
+    Parameters
+    ----------
+    theta : ndarray of shape (n, n_topics), float64
+        Mixtures of topics.
+    names : TopicNames
+        Says which ones were merged.
+
+    Returns
+    -------
+    ndarray of shape (n, n_topics), float64
+        `theta` itself where none were.
+    """
     if not names.merged:
         return theta
     shares = theta.copy()

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvbow.csv_rows import write_rows
 from fastvbow.errors import StoreCorruptError, UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import one_thread_each
-from fastvbow.groups.grouping import Grouping
+from fastvbow.groups.grouping import Grouping, merged_shares
 from fastvbow.groups.selecting import STRATEGIES, select_rows
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import load_grouping
+from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.words.vocabulary import Vocabulary
 
@@ -78,6 +80,7 @@ def select(
 
     The choice depends on the photographs' ids, mixtures and vectors and on the seed, not on their order nor on the
     machine's processors (one thread computes), and a smaller number gives the beginning of a larger one's choice.
+    Merged topics count as one, with the sum of their shares.
 
     Parameters
     ----------
@@ -96,7 +99,8 @@ def select(
     per_topic : int, optional
         At most so many photographs of each topic, not counting those with a label.
     quotas : mapping of int to int, or sequence of str, optional
-        At most so many of single topics, in place of `per_topic`: ``{3: 20, 5: 0}`` or ``["3=20", "5=0"]``.
+        At most so many of single topics, in place of `per_topic`: ``{3: 20, 5: 0}`` or ``["3=20", "5=0"]``. That of a
+        merged topic is its group's; the last one counts.
     output : Path, optional
         Gets the photographs as CSV: path, image_id, topic, probability, entropy and an empty label. Once that column is
         filled in, the file serves as `labels`.
@@ -124,15 +128,16 @@ def select(
         listener(Event("select", "warning", f"{path} has no label: {reason}"))
 
     grouping = load_grouping(folder, labels, report)
-    most = _quotas(grouping.theta.shape[1], per_topic, quotas)
+    names = load_names(folder)
+    most = _quotas(names.group_of(), per_topic, quotas)
     order = _scattered(grouping.image_ids, seed)
     known = np.array([label is not None for label in grouping.labels], bool)[order]
     if len(known) and known.all():
         raise UsageError(f"all {len(known)} photographs of {project} have a label (--labels {labels}): none is left")
     with one_thread_each():
-        theta = grouping.theta[order]
-        vectors, on = _vectors(folder, theta, order, on)
-        rows = order[select_rows(theta, vectors, number, by=by, known=known, quotas=most)]
+        vectors, on = _vectors(folder, grouping.theta, order, on)
+        shares = merged_shares(grouping.theta, names)[order]
+        rows = order[select_rows(shares, vectors, number, by=by, known=known, quotas=most)]
     if len(rows) < number:
         why = "the quotas allow no more" if most is not None else "no more are without a label"
         listener(Event("select", "warning", f"{len(rows)} photographs instead of {number}: {why}"))
@@ -166,7 +171,7 @@ def _vectors(
                 f"{project.root} has no pooled vectors to compare photographs by: pass --on theta, or make a project "
                 "whose --features hold cnn"
             )
-        return np.sqrt(theta), "theta"
+        return np.sqrt(theta[order]), "theta"
     vectors = np.concatenate([book.project(shard.descriptors("pooled")) for shard in open_shards(project)])
     if len(vectors) != len(order):
         raise StoreCorruptError(
@@ -177,12 +182,14 @@ def _vectors(
 
 
 def _quotas(
-    n_topics: int, per_topic: int | None, quotas: Mapping[int, int] | Sequence[str] | None
+    groups: NDArray[np.int32], per_topic: int | None, quotas: Mapping[int, int] | Sequence[str] | None
 ) -> NDArray[np.int64] | None:
+    """The quota of each group, which goes by the lowest of its topics; any of them names it."""
     if per_topic is None and not quotas:
         return None
     if per_topic is not None and per_topic < 1:
         raise UsageError(f"at least one photograph of each topic has to be allowed, not --per-topic {per_topic}")
+    n_topics = len(groups)
     most = np.full(n_topics, np.iinfo(np.int64).max if per_topic is None else per_topic, np.int64)
     given = quotas.items() if isinstance(quotas, Mapping) else map(_quota, quotas or ())
     for topic, quota in given:
@@ -191,7 +198,7 @@ def _quotas(
                 f"the quota {topic}={quota} cannot be: the project's topics are 0 to {n_topics - 1}, and a quota is 0 "
                 "or more"
             )
-        most[topic] = quota
+        most[groups[topic]] = quota
     return most
 
 
@@ -219,10 +226,9 @@ def _selection(grouping: Grouping, rows: NDArray[np.int64], by: str, on: str, n_
 
 def _write(output: Path, found: Selection) -> None:
     with replace_file(output) as path, path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(_COLUMNS)
         rows = zip(found.paths, found.image_ids, found.topic, found.probability, found.entropy, strict=True)
-        writer.writerows(
+        cells = (
             [path_, image_id, topic, f"{share:.6f}", f"{entropy:.6f}", ""]
             for path_, image_id, topic, share, entropy in rows
         )
+        write_rows(handle, chain([_COLUMNS], cells))

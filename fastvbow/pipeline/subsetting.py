@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvbow.csv_rows import write_rows
 from fastvbow.errors import UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.images.labels import read_labels
@@ -143,9 +144,8 @@ def _write(output: Path, table: ImageTable, rows: NDArray[np.int64], labels: lis
             path.write_bytes(b"".join(_line(_entry(table, row, folder)) for row in rows))
             return
         with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
-            writer = csv.writer(handle, lineterminator="\n")
-            writer.writerow(["path", "label"])
-            writer.writerows([os.fsdecode(_entry(table, row, folder)), labels[row]] for row in rows)
+            cells = ([os.fsdecode(_entry(table, row, folder)), labels[row]] for row in rows)
+            write_rows(handle, chain([["path", "label"]], cells))
 
 
 def _entry(table: ImageTable, row: int, folder: bytes) -> bytes:

@@ -13,6 +13,7 @@ import pytest
 from conftest import PHOTOGRAPHS, snapshot
 
 from fastvbow import pipeline
+from fastvbow.config import ExtractConfig, TopicsConfig
 from fastvbow.errors import StageMissingError, StoreCorruptError, UsageError
 from fastvbow.groups.selecting import STRATEGIES
 
@@ -106,6 +107,46 @@ def test_quotas(small_project, cli):
     ]
     outcome = cli("select", small_project, "-n", 14, "--per-topic", 3, "--quota", "0=0", "--quota", "1=5", "--json")
     assert Counter(row["topic"] for row in json.loads(outcome.out)["selected"]) == {1: 5, 2: 3, 3: 3, 4: 3}
+
+
+@pytest.mark.parametrize("by", STRATEGIES)
+def test_merged_topics_are_one(small_copy, by):
+    """In quotas, by whichever of its topics they name it, in turns and in uncertainty."""
+    pipeline.merge(small_copy, [1, 3])
+    two = dict.fromkeys((0, 2, 4), 2)
+    for quotas, wanted in (({3: 0}, two), (["1=4"], two | {1: 4}), (None, two | {1: 2})):
+        found = pipeline.select(small_copy, number=50, by=by, per_topic=2, quotas=quotas)
+        assert Counter(found.topic.tolist()) == wanted
+    if by == "balanced":
+        assert Counter(pipeline.select(small_copy, number=8).topic.tolist()) == dict.fromkeys((0, 1, 2, 4), 2)
+    if by == "entropy":
+        found = pipeline.select(small_copy, number=20, by=by)
+        scores = pq.read_table(small_copy / "groups.parquet")["entropy"].to_pylist()
+        np.testing.assert_allclose(found.entropy, sorted(scores)[::-1][:20], atol=1e-5)
+
+
+def test_odd_names_come_back_as_labels(photographs, tmp_path):
+    """Line breaks of any kind, quotes and separators in names of files do not part the rows."""
+    source = tmp_path / "odd"
+    source.mkdir()
+    names = ["a\rb.jpg", "c\r\nd.jpg", "e\nf.jpg", 'g"h,i.jpg', "j.jpg"]
+    for name, photograph in zip(names, sorted(photographs.rglob("*.jpg")), strict=False):
+        shutil.copy(photograph, source / name)
+    pipeline.run(
+        source,
+        tmp_path / "project",
+        extract_config=ExtractConfig(features=("sift",)),
+        topics_config=TopicsConfig(topics=2),
+    )
+    pipeline.select(tmp_path / "project", number=5, on="theta", output=tmp_path / "next.csv")
+    found = rows(tmp_path / "next.csv")
+    assert sorted(row["path"] for row in found) == sorted(names)
+    with (tmp_path / "next.csv").open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, ["path", "label"], extrasaction="ignore", quoting=csv.QUOTE_ALL)
+        writer.writeheader()
+        writer.writerows({**row, "label": " " if row["path"] == "j.jpg" else "seen"} for row in found)
+    left = pipeline.select(tmp_path / "project", number=1, on="theta", labels=str(tmp_path / "next.csv"))
+    assert (left.paths, left.n_labelled) == (["j.jpg"], 4)
 
 
 def test_more_than_there_are(small_project, cli):
