@@ -337,3 +337,4 @@ def test_a_merged_group_tells_its_topics(tmp_path):
     assert "<b>Küche</b>" in page.words
     assert "topic 1 ·" in page.words
     assert "Topics 2, 5 are empty" in page.words
+    assert "<dt>of 4 topics in use</dt><dd>2</dd>" in page.source
