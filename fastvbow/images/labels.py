@@ -59,8 +59,8 @@ def read_labels(
     Raises
     ------
     UsageError
-        The CSV file cannot be read, lacks a column, or names no image of this project; no photograph has a scene, or
-        none a mask that can be used.
+        The CSV file cannot be read, lacks a column, gives an image two labels, or names no image of this project; no
+        photograph has a scene, or none a mask that can be used.
     """
     if spec == "none":
         return [None] * len(names)
@@ -122,9 +122,18 @@ def _read_csv(path: Path) -> tuple[dict[str, str], str]:
             key = next((name for name in ("path", "image_id") if name in columns), None)
             if key is None or "label" not in columns:
                 raise UsageError(f"{path} has the columns {list(columns)}; wanted: 'path' or 'image_id', and 'label'")
-            rows = ((row[key], row["label"].strip()) for row in reader if (row["label"] or "").strip() and row[key])
-            # ./a/b.jpg and a//b.jpg are the image a/b.jpg
-            return {posixpath.normpath(name) if key == "path" else name: label for name, label in rows}, key
+            known: dict[str, str] = {}
+            for row in reader:
+                label = (row["label"] or "").strip()
+                if not (label and row[key]):
+                    continue
+                # ./a/b.jpg and a//b.jpg are the image a/b.jpg
+                name = posixpath.normpath(row[key]) if key == "path" else row[key]
+                if (before := known.setdefault(name, label)) != label:
+                    raise UsageError(
+                        f"{path}, line {reader.line_num}: {name} is labelled {label!r}, but {before!r} above: keep one"
+                    )
+            return known, key
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(

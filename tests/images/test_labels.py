@@ -93,3 +93,12 @@ def test_a_field_beyond_all_bounds(labels):
 def test_paths_are_compared_in_their_plain_form(tmp_path):
     (tmp_path / "l.csv").write_text("path,label\n./a/b.jpg,x\nc//d.jpg,y\n")
     assert read_labels(str(tmp_path / "l.csv"), ["a/b.jpg", "c/d.jpg"], ["1", "2"]) == ["x", "y"]
+
+
+def test_two_labels_of_one_image_are_refused_and_the_line_is_named(labels):
+    with pytest.raises(UsageError, match=r"labels\.csv, line 4: cat/1\.jpg is labelled 'b', but 'a' above"):
+        labels("path,label\ncat/1.jpg,a\ntop.jpg,c\n./cat//1.jpg,b\n")
+
+
+def test_a_label_may_be_said_twice(labels):
+    assert labels("path,label\ncat/1.jpg,a\n./cat/1.jpg,a\ncat/1.jpg,\n") == [None, "a", None, None]
