@@ -136,12 +136,16 @@ def codebook_scores(vocabulary: Vocabulary, shards: Sequence[FeatureShard]) -> d
     -------
     dict of str to float
         ``sift_inertia``, ``sift_silhouette`` and so for ``conv`` and ``pooled``: the mean squared distance to the word,
-        in the space of the words (RootSIFT's of 8 bits; unit vectors), and the mean silhouette of the words.
+        in the space of the words (RootSIFT's of 8 bits; unit vectors), and the mean silhouette of the words. NaN where
+        these photographs have no feature of the kind.
     """
     scores: dict[str, float] = {}
     for number, (name, book) in enumerate(vocabulary.codebooks.items()):
         drawn = draw_rows([shard.card.rows[name] for shard in shards], _FEATURES, np.random.default_rng(number))
         rows = np.concatenate([shard.descriptors(name)[which] for shard, which in zip(shards, drawn, strict=True)])
+        if not len(rows):  # photographs held out may all be flat
+            scores[f"{name}_inertia"] = scores[f"{name}_silhouette"] = float("nan")
+            continue
         projected = book.project(rows)
         words = book.nearest(projected, n_jobs=1)
         near = np.asarray(projected, np.float64)

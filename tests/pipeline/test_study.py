@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 import pyarrow.parquet as pq
@@ -365,6 +367,24 @@ def test_how_close_features_are_to_their_words(sift_project):
     assert set(scores) == {"sift_inertia", "sift_silhouette"}
     assert len(rows) > 2000, "a sample"
     assert scores["sift_inertia"] == pytest.approx(squared.min(axis=1).mean(), rel=0.05)
+
+
+def test_photographs_held_out_without_a_feature(sift_folder, tmp_path):
+    for label in sorted(path for path in sift_folder.iterdir() if path.is_dir())[:2]:
+        (tmp_path / "photographs" / label.name).mkdir(parents=True)
+        for path in sorted(label.iterdir())[:2]:  # of two photographs none is held out
+            shutil.copy(path, tmp_path / "photographs" / label.name)
+    (tmp_path / "photographs/flat").mkdir()
+    for i in range(4):
+        cv2.imwrite(str(tmp_path / f"photographs/flat/{i}.png"), np.full((64, 64, 3), 60 + i, np.uint8))
+    grid = StudyGrid(words=(10,), keypoints=(40,), topics=(2,), seeds=(0,), features=("sift",), sweeps=5)
+    pipeline.study(tmp_path / "photographs", tmp_path / "study", grid, baselines=(), jobs=1)
+    row = results(tmp_path / "study")[0]
+    assert row["part"] == "grid"
+    assert row["validation_n_images"] == 1
+    assert row["sift_inertia"] > 0
+    assert row["validation_sift_inertia"] is row["validation_sift_silhouette"] is None
+    assert "validation_perplexity" not in row
 
 
 def test_a_process_of_its_own(sift_folder, finished, tmp_path):
