@@ -2,8 +2,9 @@
 
 Format ``fastvbow-study``, version 1
 ------------------------------------
-- ``study.json`` MUST hold ``format``, ``version`` (an integer), ``created_by`` and ``source``; it also holds ``grid``,
-  ``labels`` and ``baselines``, as the last call asked for them. A reader MUST refuse a greater version than its own.
+- ``study.json`` MUST hold ``format``, ``version`` (an integer), ``created_by`` and ``source``; it also holds ``part``
+  (``--top`` and ``--per-label``), ``grid``, ``labels`` and ``baselines``, as the last call asked for them. A reader
+  MUST refuse a greater version than its own.
 - ``project/`` is a project (`fastvbow.project`) of which only the extraction is done, with as many keypoints and kinds
   of features as any call has asked for. Whoever writes to the study holds the project's lock.
 - ``cells/`` has what is finished (`fastvbow.pipeline.study_store`), also of earlier grids on the same photographs.
@@ -157,7 +158,7 @@ def study(
     names, left_out = chosen_baselines(baselines, grid.features)
     config = ExtractConfig(features=grid.features, keypoints=max(grid.keypoints))
     if top or per_label:
-        _open_folder(folder, source, grid, labels, baselines)
+        _open_folder(folder, source, (top, per_label), grid, labels, baselines)
         source = subset(
             source, folder / "photographs.csv", labels=labels, top=top, per_label=per_label, listener=listener
         ).training
@@ -166,7 +167,7 @@ def study(
     _check_labels(table, labels, source)
     check_enough_images(len(table), max((k for k in grid.topics if isinstance(k, int)), default=1))
     if not (top or per_label):
-        _open_folder(folder, source, grid, labels, baselines)
+        _open_folder(folder, source, (top, per_label), grid, labels, baselines)
     project = ProjectFolder.create(folder / "project", source, __version__)
     with project.lock():
         extracted = extract_table(
@@ -223,7 +224,9 @@ def _as_wide_as_before(config: ExtractConfig, card: StageCard | None) -> Extract
     return msgspec.structs.replace(config, features=kinds, keypoints=keypoints)
 
 
-def _open_folder(folder: Path, source: Path, grid: StudyGrid, labels: str, baselines: Sequence[str]) -> None:
+def _open_folder(
+    folder: Path, source: Path, part: tuple[int, int], grid: StudyGrid, labels: str, baselines: Sequence[str]
+) -> None:
     """Check that a folder is a study of this source or can become one, and note what is asked for."""
     path = folder / "study.json"
     place = source.resolve().as_uri()
@@ -240,6 +243,8 @@ def _open_folder(folder: Path, source: Path, grid: StudyGrid, labels: str, basel
                 )
             if head.get("source") != place:
                 raise ProjectError(f"{folder} is the study of {head.get('source')}, not of {place}: choose another -o")
+            if any(head.get("part", (0, 0))) != any(part):  # its photographs are listed, or they are the source's
+                raise ProjectError(f"{folder} is a study with another --top or --per-label: choose another -o")
         elif folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise ProjectError(f"{folder} is not empty and not a study: choose another -o")
         manifest = {
@@ -247,6 +252,7 @@ def _open_folder(folder: Path, source: Path, grid: StudyGrid, labels: str, basel
             "version": VERSION,
             "created_by": __version__,
             "source": place,
+            "part": part,
             "grid": msgspec.structs.asdict(grid),
             "labels": labels,
             "baselines": list(baselines),

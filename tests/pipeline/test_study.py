@@ -270,6 +270,10 @@ def test_a_balanced_part(photographs, tmp_path):
     assert {row["label"] for row in groups} == fuller
     again = pipeline.study(photographs, tmp_path / "study", small, **how)
     assert (again.cells, again.reused) == (2, 2)
+    manifest = (tmp_path / "study" / "study.json").read_bytes()
+    with pytest.raises(ProjectError, match="another --top"):
+        pipeline.study(photographs, tmp_path / "study", small, baselines=(), jobs=1)
+    assert (tmp_path / "study" / "study.json").read_bytes() == manifest
     assert snapshot(photographs) == before
 
 
