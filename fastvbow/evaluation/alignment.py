@@ -16,6 +16,7 @@ from scipy.stats.contingency import expected_freq
 from sklearn.metrics.cluster import contingency_matrix
 
 from fastvbow.errors import UsageError
+from fastvbow.evaluation.pairing import paired
 
 __all__ = ["Independence", "independence_of", "independence_test"]
 
@@ -78,9 +79,7 @@ def independence_test(
     UsageError
         There are not as many groups as labels, or none.
     """
-    labels, groups = np.asarray(labels), np.asarray(groups)
-    if len(labels) != len(groups) or not len(labels):
-        raise UsageError(f"as many groups as labels are wanted, one or more: got {len(groups)} and {len(labels)}")
+    labels, groups = paired(labels, groups)
     return independence_of(contingency_matrix(labels, groups), n_tables=n_tables, seed=seed)
 
 

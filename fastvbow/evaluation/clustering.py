@@ -16,6 +16,7 @@ from sklearn.metrics import (
 from sklearn.metrics.cluster import contingency_matrix
 
 from fastvbow.errors import UsageError
+from fastvbow.evaluation.pairing import paired
 
 __all__ = ["clustering_scores", "group_agreement", "matched_accuracy"]
 
@@ -66,9 +67,7 @@ def clustering_scores(labels: Sequence[object] | ArrayLike, groups: ArrayLike) -
     A. Rosenberg and J. Hirschberg (2007), V-measure: a conditional entropy-based external cluster evaluation measure.
     N. X. Vinh, J. Epps and J. Bailey (2010), Information theoretic measures for clusterings comparison, JMLR 11.
     """
-    labels, groups = np.asarray(labels), np.asarray(groups)
-    if len(labels) != len(groups) or not len(labels):
-        raise UsageError(f"as many groups as labels are wanted, one or more: got {len(groups)} and {len(labels)}")
+    labels, groups = paired(labels, groups)
     table = contingency_matrix(labels, groups)
     homogeneity, completeness, v_measure = homogeneity_completeness_v_measure(labels, groups)
     return {

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import xlogy
 from sklearn.metrics.cluster import contingency_matrix
 
-from fastvbow.errors import UsageError
+from fastvbow.evaluation.pairing import paired
 
 __all__ = ["GroupTables", "group_tables"]
 
@@ -83,9 +83,7 @@ def group_tables(labels: Sequence[object] | ArrayLike, groups: ArrayLike) -> Gro
     UsageError
         There are not as many groups as labels, or none.
     """
-    labels, groups = np.asarray(labels), np.asarray(groups)
-    if len(labels) != len(groups) or not len(labels):
-        raise UsageError(f"as many groups as labels are wanted, one or more: got {len(groups)} and {len(labels)}")
+    labels, groups = paired(labels, groups)
     names, numbers = np.unique(labels), np.unique(groups)
     table = contingency_matrix(labels, groups).astype(np.int64)
     rows, columns = linear_sum_assignment(table, maximize=True)

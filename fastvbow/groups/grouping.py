@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastvbow.errors import StoreCorruptError
 from fastvbow.groups.names import TopicNames
+from fastvbow.groups.uncertainty import entropies
 
 __all__ = ["Grouping", "Skipped", "group", "merged_shares", "read_table", "write_table"]
 
@@ -107,8 +108,7 @@ def group(
     """
     shares = theta if names is None else merged_shares(theta, names)
     topic = shares.argmax(axis=1).astype(np.int32)
-    safe = np.where(shares > 0, shares, 1.0)
-    entropy = np.maximum(-(shares * np.log(safe)).sum(axis=1), 0.0)
+    entropy = np.maximum(entropies(shares), 0.0)
     probability = shares[np.arange(len(shares)), topic]
     called = {} if names is None else names.by_group()
     return Grouping(

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from fastvbow.errors import UsageError
 from fastvbow.groups.coverage import LANDMARKS, facility_location, k_center, unit_rows
+from fastvbow.groups.uncertainty import entropies, margins
 
-__all__ = ["STRATEGIES", "entropies", "margins", "select_rows", "turns"]
+__all__ = ["STRATEGIES", "select_rows", "turns"]
 
 STRATEGIES = ("balanced", "diverse", "farthest", "typical", "entropy", "margin")
 """Ways to choose; the first is the default."""
@@ -85,43 +86,6 @@ def select_rows(
         score = -entropies(theta) if by == "entropy" else margins(theta)
         return _first(np.argsort(np.round(score, _DIGITS), kind="stable"), n, known, topic, quotas)
     return _in_turn(vectors, topic, theta.shape[1], n, known, quotas, typical=by == "typical")
-
-
-def entropies(theta: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The entropy of each mixture in nats, -sum_k theta_k ln theta_k.
-
-    Parameters
-    ----------
-    theta : ndarray of shape (n_rows, n_topics), floating
-
-    Returns
-    -------
-    ndarray of shape (n_rows,), float64
-    """
-    out = np.zeros(len(theta))
-    for start in range(0, len(theta), _BLOCK):
-        block = np.asarray(theta[start : start + _BLOCK], np.float64)
-        out[start : start + _BLOCK] = -(block * np.log(np.where(block > 0, block, 1.0))).sum(axis=1)
-    return out
-
-
-def margins(theta: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How much more probable the most probable topic is than the second (Scheffer et al. 2001); 1 for a single topic.
-
-    Parameters
-    ----------
-    theta : ndarray of shape (n_rows, n_topics), floating
-
-    Returns
-    -------
-    ndarray of shape (n_rows,), float64
-    """
-    out = np.ones(len(theta))
-    if theta.shape[1] > 1:
-        for start in range(0, len(theta), _BLOCK):
-            top = np.partition(np.asarray(theta[start : start + _BLOCK], np.float64), -2, axis=1)[:, -2:]
-            out[start : start + _BLOCK] = top[:, 1] - top[:, 0]
-    return out
 
 
 def turns(n: int, held: NDArray[np.integer], room: NDArray[np.integer], rank: NDArray[np.integer]) -> NDArray[np.int64]:

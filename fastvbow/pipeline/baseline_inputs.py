@@ -23,6 +23,7 @@ from fastvbow.images.decode import decode_photograph, silence_decoders
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import open_shards
+from fastvbow.pipeline.topic_modelling import token_streams
 from fastvbow.project import ProjectFolder, fingerprint_of, replace_file
 from fastvbow.words.vocabulary import Vocabulary
 
@@ -216,13 +217,9 @@ def word_counts(project: ProjectFolder, kept: Kept) -> sp.csr_matrix:
         The photographs have no words yet.
     """
     vocabulary = Vocabulary.load(project.vocabulary)
-    blocks = []
-    for part in open_tokens(project):
-        ones = np.ones(len(part.words), np.float64)
-        block = sp.csr_matrix((ones, part.words, part.offsets), shape=(len(part.counts), vocabulary.n_words))
-        block.sum_duplicates()
-        blocks.append(block)
+    streams = token_streams(project, open_tokens(project), vocabulary.n_words)
+    counts = sp.vstack([stream.to_counts() for stream in streams], format="csr")
     card = project.card("topics")
     weights = TopicsConfig().weights | (card.parameters.get("weights", {}) if card else {})
-    weighted = sp.vstack(blocks, format="csr")[kept.rows] @ sp.diags(vocabulary.per_word(weights))
+    weighted = counts[kept.rows] @ sp.diags(vocabulary.per_word(weights))
     return sp.csr_matrix(weighted)

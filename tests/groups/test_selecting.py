@@ -9,7 +9,8 @@ import pytest
 
 from fastvbow.errors import UsageError
 from fastvbow.groups.coverage import facility_location
-from fastvbow.groups.selecting import STRATEGIES, entropies, margins, select_rows, turns
+from fastvbow.groups.selecting import STRATEGIES, select_rows, turns
+from fastvbow.groups.uncertainty import entropies, margins
 
 THETA = np.array([[0.9, 0.05, 0.05], [0.4, 0.35, 0.25], [0.5, 0.5, 0.0], [0.2, 0.7, 0.1], [1.0, 0.0, 0.0]])
 
