@@ -21,7 +21,7 @@ from fastvbow.cli_exchange import export, labels_app
 from fastvbow.cli_frame import estimate_lines, finish, run_json, run_lines, stage_done, working
 from fastvbow.cli_masks import segments
 from fastvbow.cli_models import models_app
-from fastvbow.cli_naming import merge, name
+from fastvbow.cli_naming import hints, merge, name
 from fastvbow.cli_options import (
     Batch,
     Device,
@@ -239,8 +239,9 @@ def verify(
         found = pipeline.verify(project, repair=repair, jobs=jobs, listener=display)
     mended = "removed: run the same command as before again" if repair else "'fastvbow verify --repair' removes it"
     lines = [*found.problems, f"{len(found.problems)} problems; {mended}"] if found.problems else []
-    lines = lines or [f"all well: {found.n_files} files, {found.n_bytes / 1e6:.1f} MB"]
-    finish(as_json, {"files": found.n_files, "bytes": found.n_bytes, "problems": found.problems}, lines)
+    lines = [*found.stale, *(lines or [f"all well: {found.n_files} files, {found.n_bytes / 1e6:.1f} MB"])]
+    told = {"files": found.n_files, "bytes": found.n_bytes, "problems": found.problems, "stale": found.stale}
+    finish(as_json, told, lines)
     if found.problems and not repair:
         raise typer.Exit(1)
 
@@ -351,6 +352,7 @@ def assign(
 
 app.command()(name)
 app.command()(merge)
+app.command()(hints)
 app.command()(export)
 app.command()(evaluate)
 app.command()(segments)

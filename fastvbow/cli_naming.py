@@ -1,4 +1,4 @@
-"""The commands ``fastvbow name`` and ``fastvbow merge``: calls of `fastvbow.pipeline`, and the groups as a table."""
+"""The commands ``fastvbow name``, ``merge`` and ``hints``: calls of `fastvbow.pipeline`, and the groups as a table."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import typer
 
 from fastvbow.cli_frame import finish, working
 from fastvbow.cli_options import Json, ProjectArgument, Quiet
-from fastvbow.cli_tables import cut, table
+from fastvbow.cli_tables import ROWS, cut, rest, table
 
 if TYPE_CHECKING:
+    from fastvbow.pipeline.hinting import GroupHint, Hints
     from fastvbow.pipeline.naming import NamedGroup
 
-__all__ = ["merge", "name"]
+__all__ = ["hints", "merge", "name"]
 
 
 def name(
@@ -54,6 +55,53 @@ def merge(
 
         found = pipeline.merge(project, topics, undo=undo, listener=display)
     finish(as_json, {"groups": [asdict(group) for group in found]}, list(_lines(found)))
+
+
+def hints(project: ProjectArgument, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Tell which groups may be one, and which may be two."""
+    with working(quiet) as display:
+        from fastvbow import pipeline
+
+        found = pipeline.hints(project, listener=display)
+    finish(as_json, asdict(found), list(_hint_lines(found, project)))
+
+
+def _hint_lines(found: Hints, project: Path) -> Iterator[str]:
+    if found.mergings:
+        yield "THESE MAY BE ONE  (photographs hold both)"
+        rows = [
+            [
+                f"{m.first.group}, {m.second.group}",
+                f"{m.overlap:.2f}",
+                _sizes(m.first, m.second),
+                _called(m.first, m.second),
+            ]
+            for m in found.mergings[:ROWS]
+        ]
+        yield from table(["groups", "overlap", "images", "names"], rows, (0, 3))
+        yield from rest(len(found.mergings) - ROWS, "pair")
+        first = found.mergings[0]
+        yield f"  make two of them one: fastvbow merge {project} {first.first.group} {first.second.group}"
+    if found.partings:
+        yield "THESE MAY BE TWO  (of their photographs two clusters lie apart)"
+        rows = [
+            [str(p.group.group), f"{p.explained:.2f}", " + ".join(map(str, p.images)), *map(cut, p.examples)]
+            for p in found.partings[:ROWS]
+        ]
+        yield from table(["group", "apart", "images", "one like", "other like"], rows, (0, 3, 4))
+        yield from rest(len(found.partings) - ROWS, "group")
+        more = found.n_topics + len(found.partings)
+        yield f"  to part them, run again with more topics, as --topics {more} (names are given anew)"
+    if not found.mergings and not found.partings:
+        yield "nothing stands out: no two groups look like one, and none looks like two"
+
+
+def _sizes(*groups: GroupHint) -> str:
+    return " + ".join(str(group.images) for group in groups)
+
+
+def _called(*groups: GroupHint) -> str:
+    return " | ".join(cut(group.name) if group.name is not None else "-" for group in groups)
 
 
 def _lines(groups: list[NamedGroup]) -> Iterator[str]:

@@ -92,13 +92,13 @@ class _Result(msgspec.Struct):
 
 
 class _Annotation(msgspec.Struct):
-    result: list[_Result] = []
+    result: list[_Result] | None = []
     was_cancelled: bool = False
 
 
 class _Task(msgspec.Struct):
     data: dict[str, Any]
-    annotations: list[_Annotation] = []
+    annotations: list[_Annotation] | None = []
 
 
 def read(path: Path) -> Iterator[Correction]:
@@ -142,6 +142,6 @@ def read(path: Path) -> Iterator[Correction]:
 
 
 def _choices(task: _Task) -> Iterator[_Result]:
-    for annotation in task.annotations:
+    for annotation in task.annotations or ():
         if not annotation.was_cancelled:
-            yield from (result for result in annotation.result if result.type == "choices")
+            yield from (result for result in annotation.result or () if result.type == "choices")

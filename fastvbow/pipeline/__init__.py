@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastvbow.pipeline.evaluating import evaluate
     from fastvbow.pipeline.extraction import extract
     from fastvbow.pipeline.grouping import groups
+    from fastvbow.pipeline.hinting import hints
     from fastvbow.pipeline.naming import merge, name
     from fastvbow.pipeline.reporting import report
     from fastvbow.pipeline.route import run
@@ -41,6 +42,7 @@ __all__ = [
     "export",
     "extract",
     "groups",
+    "hints",
     "merge",
     "name",
     "report",
@@ -65,6 +67,7 @@ _HOMES = {
     "export": "annotation_export",
     "extract": "extraction",
     "groups": "grouping",
+    "hints": "hinting",
     "merge": "naming",
     "name": "naming",
     "report": "reporting",

@@ -23,7 +23,7 @@ from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["SPACES", "Selection", "select"]
+__all__ = ["SPACES", "Selection", "scattered", "select"]
 
 SPACES = ("auto", "embeddings", "theta")
 """In what photographs are compared; auto: their pooled vectors where there are such, else their mixtures."""
@@ -130,7 +130,7 @@ def select(
     grouping = load_grouping(folder, labels, report)
     names = load_names(folder)
     most = _quotas(names.group_of(), per_topic, quotas)
-    order = _scattered(grouping.image_ids, seed)
+    order = scattered(grouping.image_ids, seed)
     known = np.array([label is not None for label in grouping.labels], bool)[order]
     if len(known) and known.all():
         raise UsageError(f"all {len(known)} photographs of {project} have a label (--labels {labels}): none is left")
@@ -150,7 +150,7 @@ def select(
     return found
 
 
-def _scattered(image_ids: Sequence[str], seed: int) -> NDArray[np.int64]:
+def scattered(image_ids: Sequence[str], seed: int) -> NDArray[np.int64]:
     """Rows in an order that looks random and depends on ids and seed alone: frames of one burst are far apart."""
     key = b"select %d" % seed
     digests = [

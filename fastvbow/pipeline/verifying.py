@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from fastvbow.errors import FastvbowError, StoreCorruptError
+from fastvbow.errors import FastvbowError, StageMissingError, StoreCorruptError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, make_executor, run_tasks
 from fastvbow.features.store import FeatureShard
@@ -36,11 +36,15 @@ class Verified:
         Of the project, all but temporary ones.
     problems : list of str
         A line each: which file, and what is wrong with it.
+    stale : list of str
+        A line for each stage that is sound but older than what fed it, as a report after `name`: nothing is wrong with
+        it, the next `run` makes it again.
     """
 
     n_files: int
     n_bytes: int
     problems: list[str]
+    stale: list[str]
 
 
 def verify(
@@ -65,11 +69,19 @@ def verify(
     """
     folder, workers = ProjectFolder.open(project), effective_jobs(jobs)
     problems: list[str] = []
+    stale: list[str] = []
     with folder.lock():
         for stage in STAGES:
             if not (folder.root / "stages" / f"{stage}.json").exists():
                 continue  # has not run
-            found, victims = _faults(partial(folder.require, stage)), list[Path]()
+            found, victims = list[str](), list[Path]()
+            try:
+                folder.require(stage)
+            except StageMissingError as error:
+                stale.append(str(error))
+                continue
+            except FastvbowError as error:
+                found = [str(error)]
             if not found and stage in _CHECKS:
                 found, victims = _CHECKS[stage](folder, workers, listener)
             problems += found
@@ -83,7 +95,7 @@ def verify(
         if folder.labels.exists():
             problems += _faults(partial(read_stored_labels, folder.labels))
     files = [path for path in folder.root.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    return Verified(len(files), sum(path.stat().st_size for path in files), problems)
+    return Verified(len(files), sum(path.stat().st_size for path in files), problems, stale)
 
 
 def _faults(check: Callable[[], object]) -> list[str]:

@@ -15,7 +15,7 @@ WANTED = [(label,) if (label := IMAGES.label(i)) else () for i in range(len(PATH
 
 def annotated(task, *chosen, **more):
     result = [{"from_name": "group", "to_name": "image", "type": "choices", "value": {"choices": [c]}} for c in chosen]
-    return task | {"id": 7, "annotations": [{"id": 3, "result": result, "completed_by": 1, **more}]}
+    return task | {"id": 7, "annotations": [{"id": 3, "completed_by": 1, "result": result, **more}]}
 
 
 def test_label_studio(tmp_path):
@@ -26,6 +26,8 @@ def test_label_studio(tmp_path):
     tasks[2] = annotated(tasks[2], "a")
     tasks[2]["annotations"] += annotated(tasks[2], "b")["annotations"]
     tasks[3] = annotated(tasks[3])
+    tasks[4]["annotations"] = None
+    tasks[5] = annotated(tasks[5], result=None)
     (tmp_path / "export.json").write_text(json.dumps(tasks))
     found = list(label_studio.read(tmp_path / "export.json"))
     assert [c.labels for c in found] == [("Küche",), (), ("a", "b"), (), (), (), (), ()], "suggestions are no labels"

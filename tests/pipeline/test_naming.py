@@ -169,6 +169,22 @@ def test_an_interrupted_call_is_made_good(sift_copy, monkeypatch):
     pipeline.report(sift_copy, jobs=1)
 
 
+def test_a_report_that_is_older_than_the_names_is_no_damage(sift_copy, cli):
+    pipeline.report(sift_copy, jobs=1)
+    name(sift_copy, 1, "kitchen")
+    found = pipeline.verify(sift_copy, repair=True)
+    assert found.problems == []
+    (line,) = found.stale
+    assert "report" in line
+    outcome = cli("verify", sift_copy)
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[0] == line
+    assert outcome.out.splitlines()[-1].startswith("all well: ")
+    assert (sift_copy / "report" / "index.html").exists()
+    pipeline.report(sift_copy, jobs=1)
+    assert pipeline.verify(sift_copy).stale == []
+
+
 def test_verify_reports_damaged_names_and_keeps_them(sift_copy):
     name(sift_copy, 1, "kitchen")
     (path,) = (sift_copy / "names").iterdir()
