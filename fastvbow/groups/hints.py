@@ -6,17 +6,17 @@ clusters that lie far apart: K-Means parts them, and what the parting explains (
 p (1 - p) d^2) is taken as a share of the variance of all photographs.
 
 Held against labels, on SUN (8 scenes), Scene-15 and Corel-1k with half to three times as many topics as labels and two
-seeds (36 models). Pairs with one most frequent label (of at least 60 %): 290 of 5379. Topics with a second label of a
-quarter or more: 68 of 575.
+seeds (36 models, ``benchmarks/bench_hints.py``). Pairs with one most frequent label (of at least 60 %): 284 of 5402.
+Topics with a second label of a quarter or more: 69 of 575.
 
 =============================  =====  ==========  ==========
 measure                        AUC    precision   of those
 =============================  =====  ==========  ==========
-overlap of shares > .1         .988   .89         .70
+overlap of shares > .1         .990   .88         .71
 distance of centres            .990
 overlap of word distributions  .962
 silhouette of the pair         .980
-parting explains > .12         .793   .83         .44
+parting explains > .12         .796   .81         .42
 variance within                .808
 silhouette of the parts        .643
 =============================  =====  ==========  ==========
