@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from fastvbow import __version__
+from fastvbow.cli_add import add
 from fastvbow.cli_evaluation import evaluate
 from fastvbow.cli_exchange import export, labels_app
 from fastvbow.cli_frame import estimate_lines, finish, run_json, run_lines, stage_done, working
@@ -350,6 +351,7 @@ def assign(
     finish(as_json, {"images": grouped + skipped, "grouped": grouped, "skipped": skipped}, [line], skipped)
 
 
+app.command()(add)
 app.command()(name)
 app.command()(merge)
 app.command()(hints)

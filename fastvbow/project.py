@@ -13,7 +13,10 @@ Format ``fastvbow-project``, version 1
   ``topics/``, ``groups.parquet``, ``skipped.parquet``, ``report/``). It MUST be written beside its final name, flushed
   and renamed, so a reader sees all of it or nothing.
 - What a person says of a project is no stage's output, and MUST NOT be removed when a stage is done again: ``names/``
-  (see `fastvbow.groups.names`) and ``labels.parquet`` (see `fastvbow.images.stored_labels`).
+  (see `fastvbow.groups.names`), ``labels.parquet`` (see `fastvbow.images.stored_labels`), and ``added.parquet``, the
+  images that were added from elsewhere than ``source`` or later, an image table in the order in which they came.
+- ``adding/`` is a project in which further images wait until all is known of them; a writer MAY remove it. ``change/``
+  is a change of several files at once, which whoever opens the project MUST complete (see `fastvbow.changes`).
 - A project MUST NOT depend on another one: what a stage takes over from there it copies. The parameters on its card
   MUST then hold ``origin``, the fingerprint of the files; what it counted MAY tell the place, as ``taken from``.
 - Names that begin with a dot are temporary: ``.NAME.HEX.tmp`` is unfinished, ``.NAME.HEX.old`` was NAME until its
@@ -41,6 +44,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from fastvbow.changes import CHANGE, complete_change
 from fastvbow.errors import ProjectError, StageMissingError, StoreCorruptError
 
 __all__ = [
@@ -202,6 +206,9 @@ class ProjectFolder:
         self.report = root / "report"
         self.names = root / "names"
         self.labels = root / "labels.parquet"
+        self.added = root / "added.parquet"
+        self.adding = root / "adding"
+        self.change = root / CHANGE
 
     @property
     def source(self) -> Path:
@@ -243,9 +250,13 @@ class ProjectFolder:
                 f"this one reads up to format {VERSION}: upgrade fastvbow"
             )
         try:
-            return cls(root, msgspec.convert(head, Manifest))
+            found = cls(root, msgspec.convert(head, Manifest))
         except msgspec.ValidationError as error:
             raise StoreCorruptError(f"{path}: {error}: delete the project folder and run again") from None
+        if found.change.is_dir():  # its writer is at it, or was killed
+            with found.lock():
+                pass
+        return found
 
     @classmethod
     def create(cls, root: Path, source: Path, created_by: str) -> ProjectFolder:
@@ -303,6 +314,7 @@ class ProjectFolder:
             except BlockingIOError:
                 raise ProjectError(f"another fastvbow process is working on {self.root}: wait for it to end") from None
             self._clear_away()
+            complete_change(self.root)
             held.add(root)
             try:
                 yield

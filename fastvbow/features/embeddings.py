@@ -20,7 +20,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -194,6 +194,11 @@ class EmbeddingFile:
         """How many vectors there are."""
         return self._rows.n_rows
 
+    @property
+    def has_paths(self) -> bool:
+        """Whether it tells which photograph a row belongs to; otherwise their order does."""
+        return self._rows.key is not None
+
     def blocks(self) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
         """Runs of rows: the vectors of those that have one, (m, dimension), and which have.
 
@@ -310,6 +315,11 @@ class Embeddings:
         """All that the vectors of a photograph depend on, as plain values."""
         known = {"sha256": self.file.sha256, "dimension": self.file.dimension}
         return {**known, "order": self.order} if self.order else known
+
+    def of(self, images: Sequence[int] | NDArray[np.int64]) -> Embeddings:
+        """Those of some of the photographs, in this order; -1: a photograph that has none."""
+        rows = np.append(self.rows, -1)[np.asarray(images, np.int64)]
+        return replace(self, rows=rows)
 
     def align(self, out: AlignedVectors, images: Sequence[int] | None = None) -> None:
         """Read the file once, and write each photograph's vector to its place.

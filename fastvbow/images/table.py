@@ -241,8 +241,8 @@ class ImageTable:
             self.raw_paths[start:stop], self.sizes[start:stop], self.mtimes[start:stop], strict=True
         ):
             digest.update(b"%d %d %d " % (len(raw), size, mtime) + raw)
-        if self.places is not None:
-            places, run = self.places, slice(start, stop)
+        places, run = self.places, slice(start, stop)
+        if places is not None and (places.which[run] >= 0).any():
             digest.update(b" in ")  # here a path's length, a number, would begin
             for container, offset, row in zip(places.which[run], places.offsets[run], places.rows[run], strict=True):
                 size = places.container_sizes[container] if container >= 0 else -1

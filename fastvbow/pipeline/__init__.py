@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastvbow.pipeline.adding import add
     from fastvbow.pipeline.annotation_export import export
     from fastvbow.pipeline.assigning import assign
     from fastvbow.pipeline.demonstration import demo
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from fastvbow.pipeline.warming import warmup
 
 __all__ = [
+    "add",
     "assign",
     "demo",
     "doctor",
@@ -58,6 +60,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "add": "adding",
     "assign": "assigning",
     "demo": "demonstration",
     "doctor": "diagnosis",

@@ -18,7 +18,7 @@ from fastvbow.errors import StoreCorruptError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, one_thread_each
 from fastvbow.features.store import FeatureShard
-from fastvbow.pipeline.extraction import open_shards, shard_ranges
+from fastvbow.pipeline.shards import open_shards, ranges_of
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.project import ProjectFolder, StageCard, replace_folder
 from fastvbow.words.joint import Located, features_for
@@ -118,7 +118,7 @@ def open_tokens(project: ProjectFolder) -> Sequence[TokenShard]:
     """The token shards of a project, as memory maps."""
     project.require("encode")
     shards = []
-    ranges = shard_ranges(int(project.require("extract").outputs["images"]))
+    ranges = ranges_of(project.require("extract").outputs)
     _allow_open_files(len(ranges))
     for index, (start, stop) in enumerate(ranges):
         folder = project.tokens / f"shard-{index:05d}"

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,16 @@ from fastvbow.features.aligned import AlignedVectors
 from fastvbow.features.cnn import DEVICES, CnnExtractor
 from fastvbow.features.embeddings import EmbeddingFile, Embeddings
 from fastvbow.features.store import FeatureShard
+from fastvbow.images.joining import chosen
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable, readable
 from fastvbow.memory import physical_memory
+from fastvbow.pipeline.additions import with_additions
 from fastvbow.pipeline.describing import check_same_order, open_embeddings, parameters_of
 from fastvbow.pipeline.shard_work import Done, ShardTask, Worker, start_process, work_in_process
+from fastvbow.pipeline.shards import added_shards, open_shards, shard_folder, shard_keys, shard_ranges
 from fastvbow.pipeline.stage import run_stage
-from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_file, scratch_file
+from fastvbow.project import ProjectFolder, StageCard, replace_file, scratch_file
 
 __all__ = [
     "check_and_scan",
@@ -42,35 +44,10 @@ __all__ = [
     "extract_table",
     "match_embeddings",
     "open_shards",
-    "shard_folder",
-    "shard_keys",
-    "shard_ranges",
 ]
 
 STALE = "stale-"
 RATE_FROM = 100  # images that are done before their error rate counts
-
-
-def shard_ranges(n_images: int) -> list[tuple[int, int]]:
-    """The runs of images that form the shards.
-
-    At most 1024 images each, and fewer in a small corpus so that it too keeps several workers busy. The size depends on
-    the number of images alone, so the bytes on disk do not depend on the machine; it is a power of two, so that it
-    seldom changes when images are added.
-    """
-    size = min(1024, max(16, 1 << ((n_images - 1) // 64).bit_length()))
-    return [(start, min(start + size, n_images)) for start in range(0, n_images, size)]
-
-
-def shard_folder(project: ProjectFolder, index: int) -> Path:
-    """Where a shard stands."""
-    return project.features / f"shard-{index:05d}"
-
-
-def shard_keys(table: ImageTable, parameters: Mapping[str, Any]) -> list[str]:
-    """What each shard of these images and parameters has as its ``key``."""
-    ranges = shard_ranges(len(table))
-    return [fingerprint_of([STAGES["extract"], dict(parameters), table.fingerprint(*bounds)]) for bounds in ranges]
 
 
 def check_device(device: str) -> None:
@@ -85,12 +62,6 @@ def check_writable_name(path: Path) -> None:
         os.fspath(path.absolute()).encode()
     except UnicodeEncodeError:
         raise ProjectError(f"cannot write to {path}: its name is not valid UTF-8: choose another -o") from None
-
-
-def open_shards(project: ProjectFolder) -> list[FeatureShard]:
-    """The feature shards of a project whose extraction is finished."""
-    n_images = int(project.require("extract").outputs["images"])
-    return [FeatureShard(shard_folder(project, i)) for i in range(len(shard_ranges(n_images)))]
 
 
 def extract(
@@ -152,17 +123,22 @@ def check_and_scan(
     effective_jobs(jobs)
     check_device(device)
     check_writable_name(project)
-    table = scan(source)
-    embeddings = match_embeddings(given, table)  # to all: rows without paths are counted
-    if not limit:
+    scanned = scan(source)
+    table = with_additions(scanned, project)
+    embeddings = match_embeddings(given, table, len(scanned))  # to all: rows without paths are counted
+    if not 0 < limit < len(scanned):
         return table, embeddings
-    first = table.part(0, limit)
-    return replace(first, n_others=table.n_others, unlisted=table.unlisted, warnings=table.warnings), embeddings
+    rows = [*range(limit), *range(len(scanned), len(table))]
+    return chosen(table, rows), None if embeddings is None else embeddings.of(rows)
 
 
-def match_embeddings(given: EmbeddingFile | None, table: ImageTable) -> Embeddings | None:
-    """The embeddings of a source's images."""
-    return None if given is None else given.match(table.names, table.image_ids, os.fsdecode(table.root))
+def match_embeddings(given: EmbeddingFile | None, table: ImageTable, n_scanned: int | None = None) -> Embeddings | None:
+    """The embeddings of images. Where the file has no paths, its rows are those of the first `n_scanned`."""
+    if given is None:
+        return None
+    n_first = len(table) if given.has_paths or n_scanned is None else n_scanned
+    found = given.match(table.names[:n_first], table.image_ids[:n_first], os.fsdecode(table.root))
+    return found.of([*range(n_first), *[-1] * (len(table) - n_first)])
 
 
 def extract_table(
@@ -175,6 +151,7 @@ def extract_table(
     jobs: int | None,
     device: str,
     listener: Listener,
+    all_may_fail: bool = False,
 ) -> StageCard:
     """What `extract` does once the images are listed and the project is there."""
     workers = effective_jobs(jobs)
@@ -189,7 +166,7 @@ def extract_table(
         listener(Event("extract", "note", message))
     if table.n_others:
         listener(Event("extract", "note", f"{table.n_others} files passed over that are no images by their names"))
-    run = _Extraction(project, table, config, parameters, embeddings, options, workers, device, listener)
+    run = _Extraction(project, table, config, parameters, embeddings, options, workers, device, listener, all_may_fail)
     return run_stage(
         project,
         "extract",
@@ -214,10 +191,16 @@ class _Extraction:
         jobs: int,
         device: str,
         listener: Listener,
+        all_may_fail: bool,
     ) -> None:
         self.project, self.table, self.options, self.jobs, self.listener = project, table, options, jobs, listener
         self.config, self.device, self.parameters, self.embeddings = config, device, parameters, embeddings
-        self.ranges, self.keys = shard_ranges(len(table)), shard_keys(table, parameters)
+        self.all_may_fail = all_may_fail
+        card = project.card("extract")
+        same = card is not None and card.inputs == {"images": table.fingerprint()}
+        self.added = added_shards(card.outputs) if card is not None and same else []
+        self.ranges = shard_ranges(len(table), self.added) if self.added else shard_ranges(len(table))
+        self.keys = shard_keys(table, parameters, self.ranges)
 
     def why_again(self, card: StageCard) -> str:
         """Why extraction runs though it has run: to look at skipped ones again."""
@@ -348,7 +331,7 @@ class _Extraction:
             rows.update(shard.card.rows)
             content.update((shard.folder / "card.json").read_bytes())
         n_images, n_skipped = len(self.table), reasons.total()
-        if n_skipped == n_images:
+        if n_skipped == n_images and not self.all_may_fail:
             first = next(iter(reasons))
             where = self.project.source
             raise NoImagesError(f"none of the {n_images} images in {where} can be read (the first: {first})")
@@ -358,6 +341,7 @@ class _Extraction:
             **{f"{k} features": v for k, v in rows.items()},
             "reasons": dict(reasons),
             **self._place(),
+            **({"added": self.added} if self.added else {}),
             "content": content.hexdigest(),
         }
 

@@ -110,7 +110,25 @@ class Origin:
             raise UsageError(f"the project {project} cannot be made --from itself: choose another -o")
         if project.resolve().is_relative_to(root.resolve()):
             raise UsageError(f"the project {project} lies inside {root}, which --from only reads: choose another -o")
-        folder = ProjectFolder.open(root)
+        return cls.read(ProjectFolder.open(root), refit=refit, embeddings=embeddings)
+
+    @classmethod
+    def read(cls, folder: ProjectFolder, *, refit: bool = False, embeddings: EmbeddingFile | None = None) -> Origin:
+        """Read what is taken over from an open project, by another one or for its own further photographs.
+
+        Parameters
+        ----------
+        folder : ProjectFolder
+        refit : bool, default=False
+        embeddings : EmbeddingFile, optional
+            As `open` takes them.
+
+        Raises
+        ------
+        UsageError, ProjectError, StageMissingError, StoreCorruptError
+            As `open`.
+        """
+        root = folder.root
         stages = ["extract", "vocabulary", "encode", *([] if refit else ["topics"])]
         cards = {stage: folder.require(stage) for stage in stages}
         described = cards["extract"].parameters

@@ -18,7 +18,7 @@ from fastvbow.groups.names import read_names
 from fastvbow.images.stored_labels import read_stored_labels
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.encoding import open_tokens
-from fastvbow.pipeline.extraction import shard_folder, shard_keys
+from fastvbow.pipeline.shards import ranges_of, shard_folder, shard_keys
 from fastvbow.project import STAGES, ProjectFolder
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.words.vocabulary import Vocabulary
@@ -116,7 +116,7 @@ def _extract(project: ProjectFolder, workers: int, listener: Listener) -> tuple[
     n_images = card.outputs["images"] if card else 0
     if len(table) != n_images:
         return [f"{project.images} has {len(table)} images, the card of extract {n_images}"], [project.images]
-    keys = shard_keys(table, card.parameters if card else {})
+    keys = shard_keys(table, card.parameters, ranges_of(card.outputs)) if card else []
 
     def check(index: int) -> list[str]:
         try:

@@ -16,7 +16,7 @@ from fastvbow import pipeline
 from fastvbow.config import ExtractConfig, TopicsConfig, VocabularyConfig
 from fastvbow.demo.crops import make_crops
 from fastvbow.errors import ProjectError
-from fastvbow.pipeline.extraction import shard_ranges
+from fastvbow.pipeline.shards import shard_ranges
 from fastvbow.project import STAGES as REVISIONS
 
 STAGES = ["extract", "vocabulary", "encode", "topics", "groups", "report"]
