@@ -234,15 +234,14 @@ def _join(
         names,
     )
     before = read_table(project.groups)
-    ids = before["image_id"].to_pylist()
     if everybody is not None:
-        column = pa.array([everybody[image_id] for image_id in ids], pa.string())
+        column = pa.array([everybody[image_id] for image_id in before["image_id"].to_pylist()], pa.string())
         before = before.set_column(before.column_names.index("label"), "label", column)
     if learned is not None:
         row_of = {image_id: row for row, image_id in enumerate(known.image_ids)}
+        ids, paths, marks = (before[name].to_pylist() for name in ("image_id", "path", "label"))
         again = learned.theta[[row_of[image_id] for image_id in ids]]
-        paths, marks = before["path"].to_pylist(), before["label"].to_pylist()
-        before = group(again, ids, paths, marks, found.skipped, names).to_table()
+        before = group(again, ids, paths, marks, Skipped([], [], []), names).to_table()
     # one that was written before topics had names lacks their column
     groups = pa.concat_tables([before, found.to_table()], promote_options="default")
     skipped = pa.concat_tables([read_table(project.skipped), found.skipped.to_table()])

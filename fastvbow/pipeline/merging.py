@@ -151,7 +151,8 @@ def merge_addition(
             model = Taken.read(folder / "topics" / "model", project.root, taken[1].parameters)
             merge.put_names(learned.names)
         merge.put_cards(taken[0].parameters, model.parameters, groups, learned=learned is not None)
-        describe_change(folder, merge.names, [*merge.removed, project.adding.name])
+        # the page tells of the groups before: without a card it does not count
+        describe_change(folder, merge.names, [*merge.removed, project.adding.name, "stages/report.json"])
     complete_change(project.root)
 
 
@@ -185,11 +186,11 @@ class _Merge:
         """Prepare the shards of the new images, and those that are joined, of features, tokens and topics."""
         n_images = len(self.table)
         ranges = shard_ranges(n_images, self._added)
-        keys = shard_keys(self.table, self._cards[0][0].parameters, ranges)
+        keys = shard_keys(self.table, self._cards[0][0].parameters, ranges[self._n_first :])
         for place, run in enumerate(self._runs, self._n_first):
             sources = [self._n_first + i for i in run]
             if sources != [place] or place >= self._n_before:
-                self._put_shard(place, [self._homes[i] for i in sources], keys[place])
+                self._put_shard(place, [self._homes[i] for i in sources], keys[place - self._n_first])
                 if learned is None:
                     self._put_z(place, [_load_z(*self._homes[i]) for i in sources])
             if learned is not None:

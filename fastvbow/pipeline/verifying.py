@@ -57,7 +57,8 @@ def verify(
     project : Path
     repair : bool, default=False
         Remove what is damaged, and the cards of the stages it belongs to: the next `run` or `extract` makes it again.
-        Shards that are sound stay, and so do names and imported labels, which nobody could make again.
+        Shards that are sound stay, and so do names, imported labels and the list of
+        added images, which nobody could make again.
     jobs : int, optional
         Threads; None or -1: all processors.
     listener : Listener, optional
@@ -94,6 +95,8 @@ def verify(
             problems += _faults(partial(read_names, path))
         if folder.labels.exists():
             problems += _faults(partial(read_stored_labels, folder.labels))
+        if folder.added.exists():
+            problems += _faults(partial(ImageTable.load, folder.added, folder.image_root))
     files = [path for path in folder.root.rglob("*") if path.is_file() and not path.name.startswith(".")]
     return Verified(len(files), sum(path.stat().st_size for path in files), problems, stale)
 
