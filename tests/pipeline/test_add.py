@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -58,8 +59,16 @@ def all_well(project: Path) -> None:
     groups, skipped = groups_of(project), pq.read_table(project / "skipped.parquet")
     assert len(groups) + len(skipped) == n_images
     folder = ProjectFolder.open(project)
-    for index, tokens in enumerate(open_tokens(folder)):
-        assert len(np.load(project / "topics" / "z" / f"shard-{index:05d}.npy")) == len(tokens.words)
+    shards, tokens = open_shards(folder), open_tokens(folder)
+    for index, part in enumerate(tokens):
+        assert len(np.load(project / "topics" / "z" / f"shard-{index:05d}.npy")) == len(part.words)
+    for stored in ("features/shard-*", "tokens/shard-*", "topics/z/shard-*"):
+        assert len(list(project.glob(stored))) == len(shards), "no former shard is left"
+    counted = card(project, "extract")["outputs"]
+    assert counted["sift features"] == sum(shard.card.rows["sift"] for shard in shards)
+    assert counted["skipped"] == len(skipped)
+    assert counted["reasons"] == dict(Counter(skipped["reason"].to_pylist()))
+    assert card(project, "encode")["outputs"]["tokens"] == sum(len(part.words) for part in tokens)
     assert not folder.adding.exists() and not folder.change.exists()
 
 
@@ -342,6 +351,17 @@ def test_what_cannot_be_read_is_reported(jobs, project, made, parted, cli, tmp_p
     assert cli("add", project, only).code == 3, "though it is the only new one"
     all_well(project)
     assert card(project, "groups")["outputs"]["skipped"] == 3
+    recorder = Recorder()
+    retry = ExtractOptions(retry="failed")
+    pipeline.extract(
+        parted[0],
+        copy := shutil.copytree(project, tmp_path / "copy"),
+        QUICK["extract_config"],
+        options=retry,
+        listener=recorder,
+    )
+    assert "1 of 3 shards stand" in recorder.message("extract", "note"), "those of the additions are not cut anew"
+    assert pq.read_metadata(copy / "images.parquet").num_rows == 23
     with pytest.raises(TooManySkippedError):
         (only / "other.jpg").write_bytes(b"nor this")
         add(project, only, options=ExtractOptions(max_error_rate=0.5))

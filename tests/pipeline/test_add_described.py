@@ -157,19 +157,20 @@ def test_shards_of_several_files_of_vectors(embedded, later, sift_folder, vector
     monkeypatch.setattr("fastvbow.pipeline.merging.MOST_SMALL", 0)
     project = Path(shutil.copytree(embedded[0], tmp_path / "project"))
     folder, own = later
-    names = sorted(own)
+    names, makers = sorted(own), list[str]()
     for number, part in enumerate((names[:2], names[2:])):
         file = write(tmp_path / f"{number}.parquet", {name: own[name] for name in part})
         (tmp_path / f"{number}.txt").write_text("\n".join(str(folder / name) for name in part))
         write(file, {str(folder / name): own[name] for name in part})
         pipeline.add(project, tmp_path / f"{number}.txt", embeddings=file, report=False)
+        makers.append(open_shards(ProjectFolder.open(project))[-1].card.made_by["pooled"])
     shards = open_shards(ProjectFolder.open(project))
     assert [shard.card.n_images for shard in shards] == [16, 4, 6]
     np.testing.assert_array_equal(shards[-1].descriptors("pooled").shape, (6, DIMENSION))
     stored = shards[-1].descriptors("pooled").astype(float)
     for row, name in zip(stored, names, strict=True):
         assert row @ own[name] / np.linalg.norm(row) / np.linalg.norm(own[name]) > 0.9999
-    assert len({shard.card.made_by["pooled"] for shard in shards}) == 2
+    assert len({*makers, shards[0].card.made_by["pooled"]}) == 3, "it comes from neither file"
     assert len({shard.card.made_by["sift"] for shard in shards}) == 1
     assert pipeline.verify(project).problems == []
     recorder = Recorder()

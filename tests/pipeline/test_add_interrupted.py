@@ -118,7 +118,7 @@ def test_kill_at_many_moments(sift_project, wanted, later, hooked, tmp_path):
     project = Path(shutil.copytree(sift_project, tmp_path / "project"))
     old, new = state(sift_project), state(wanted)
     words = ("add", project, later, "--no-report", "--update", "--jobs", "1")
-    for moment in (4, 30, 55, 80):
+    for moment in (4, 40, 80):
         done = hooked(KILL, *words, KILL_AT=str(moment))
         assert done.returncode == -signal.SIGKILL, (moment, done.stderr)
         ProjectFolder.open(project)
