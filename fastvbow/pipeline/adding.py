@@ -148,7 +148,8 @@ def add(
         matched = match_embeddings(given, scanned)
         known = ImageTable.load(folder.images, folder.image_root)
         news = find_news(known, scanned, options.limit)
-        for message in news.warnings:
+        unheard = [] if len(news) else [*scanned.warnings, *(f"cannot list the folder {m}" for m in scanned.unlisted)]
+        for message in [*news.warnings, *unheard]:  # extraction tells them, too, where it has something to do
             listener(Event("add", "warning", message))
         added = _no_groups(folder)
         if len(news):

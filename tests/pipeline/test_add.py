@@ -186,7 +186,9 @@ def test_a_folder_that_grows(growing, parted):
     assert sorted(table.raw_paths) == names, "relative, as if they had been there from the start"
     np.testing.assert_array_equal(theta_of(project)[:12], before)
     state = snapshot(project)
+    (source / "linked").symlink_to(parted[1])
     again = add(project, source, report=False)
+    assert "links to folders are not followed" in again.message("add", "warning")
     assert (again.added.n_new, again.added.n_already, len(again.added.grouping)) == (0, 16, 0)
     assert snapshot(project) == state, "nothing is written"
     all_well(project)
