@@ -151,8 +151,7 @@ def merge_addition(
             model = Taken.read(folder / "topics" / "model", project.root, taken[1].parameters)
             merge.put_names(learned.names)
         merge.put_cards(taken[0].parameters, model.parameters, groups, learned=learned is not None)
-        # the page tells of the groups before: without a card it does not count
-        describe_change(folder, merge.names, [*merge.removed, project.adding.name, "stages/report.json"])
+        describe_change(folder, merge.names, [*merge.removed, project.adding.name])
     complete_change(project.root)
 
 
