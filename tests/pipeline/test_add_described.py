@@ -183,3 +183,25 @@ def test_shards_of_several_files_of_vectors(embedded, later, sift_folder, vector
     assert (found["images"], found["skipped"]) == (26, 0)
     again = np.concatenate([shard.descriptors("pooled") for shard in open_shards(ProjectFolder.open(project))])
     np.testing.assert_array_equal(again[20:], stored)
+
+
+@pytest.mark.data
+def test_photographs_of_scenes(data_folder, tmp_path):
+    """Real ones: those that are added fall into the groups of their own kind, as if they had been there."""
+    kinds = ("desert", "highway", "kitchen", "waterfall")
+    for kind in kinds:
+        for number, path in enumerate(sorted((data_folder / "sun8" / kind).iterdir())[:36]):
+            place = tmp_path / ("first" if number % 3 else "later") / kind
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
+    pipeline.run(tmp_path / "first", tmp_path / "project", topics_config=TopicsConfig(topics=4), labels="parent")
+    before = pq.read_table(tmp_path / "project" / "groups.parquet").to_pylist()
+    found = pipeline.add(tmp_path / "project", tmp_path / "later", report=False).grouping
+    assert len(found) == 48
+    usual = {}
+    for kind in kinds:
+        topics = [row["topic"] for row in before if row["label"] == kind]
+        usual[kind] = max(topics, key=topics.count)
+    assert len(set(usual.values())) == 4
+    met = [usual[kind] == topic for kind, topic in zip(found.labels, found.topic.tolist(), strict=True)]
+    assert np.mean(met) > 0.9
