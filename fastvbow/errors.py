@@ -11,6 +11,7 @@
     ├── TooManySkippedError (ValueError)     more photographs cannot be read than was allowed
     ├── MissingExtraError (ImportError)      an optional package; carries the exact pip line
     ├── ProviderUnavailableError (RuntimeError)   the device asked for cannot run the model
+    ├── Cancelled                            the caller ended it: `fastvbow.cancelling`
     └── ImageError (ValueError)              one photograph cannot be read; the route reports it and goes on
 
 A message says what came, what was wanted and what to do. The library raises; only the command line catches.
@@ -22,6 +23,7 @@ import errno
 
 __all__ = [
     "EXHAUSTED",
+    "Cancelled",
     "FastvbowError",
     "ImageError",
     "MissingExtraError",
@@ -84,3 +86,7 @@ class MissingExtraError(FastvbowError, ImportError):
 
 class ProviderUnavailableError(FastvbowError, RuntimeError):
     """The execution provider asked for cannot run the model on this machine."""
+
+
+class Cancelled(FastvbowError):  # noqa: N818 - nothing has gone wrong
+    """The work was ended by its caller before it was done (see `fastvbow.cancelling`)."""

@@ -16,11 +16,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, TypeVar
 
+from fastvbow.cancelling import check_cancelled, may_be_cancelled
 from fastvbow.errors import UsageError
 
 __all__ = ["Team", "effective_jobs", "make_executor", "make_process_executor", "one_thread_each", "run_tasks"]
+
+_LOOK = 0.1  # seconds between two looks at whether to stop
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -68,9 +72,16 @@ class _SerialExecutor(Executor):
         return future
 
 
+class _Threads(ThreadPoolExecutor):
+    """Threads that see the context variables of the one that hands them work: whether it may be cancelled."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(copy_context().run, fn, *args, **kwargs)
+
+
 def make_executor(jobs: int) -> Executor:
     """An executor of `jobs` threads, the calling one if `jobs` is 1; use it in a ``with`` statement."""
-    return _SerialExecutor() if jobs == 1 else ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="fastvbow")
+    return _SerialExecutor() if jobs == 1 else _Threads(max_workers=jobs, thread_name_prefix="fastvbow")
 
 
 def make_process_executor(jobs: int, start: Callable[..., None], *how: Any) -> Executor:
@@ -163,6 +174,8 @@ def run_tasks(
     ------
     UsageError
         `ahead` is below 1.
+    Cancelled
+        The caller stands inside `fastvbow.cancelling.cancelling`, and has to end.
     """
     if ahead < 1:
         raise UsageError(f"ahead is the number of tasks under way, at least 1, not {ahead}")
@@ -175,14 +188,24 @@ def _run_tasks(
     pending: deque[Future[Result]] = deque()
     try:
         for task in tasks:
+            check_cancelled()
             pending.append(executor.submit(function, task))
             while pending and (len(pending) == ahead or pending[0].done()):
+                _await(pending[0])
                 yield pending.popleft().result()
         while pending:
+            _await(pending[0])
             yield pending.popleft().result()
     finally:
         for future in pending:
             future.cancel()
+
+
+def _await(future: Future[Any]) -> None:
+    """Wait for a result, but no longer than the caller wants to."""
+    while not future.done() and may_be_cancelled():  # another process does not hear of it by itself
+        check_cancelled()
+        wait([future], timeout=_LOOK)
 
 
 class Team:
@@ -196,7 +219,7 @@ class Team:
 
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
-        self._others = ThreadPoolExecutor(n_threads - 1, "fastvbow") if n_threads > 1 else None
+        self._others = _Threads(n_threads - 1, "fastvbow") if n_threads > 1 else None
 
     def run(self, function: Callable[[int], object], n_tasks: int, stop: threading.Event) -> None:
         """Call `function` with 0 to n_tasks - 1, in any order; return when all calls have ended.
@@ -208,6 +231,7 @@ class Team:
         def work() -> None:
             try:
                 while not stop.is_set() and (i := next(numbers)) < n_tasks:
+                    check_cancelled()
                     function(i)
             except BaseException:
                 stop.set()

@@ -15,6 +15,7 @@ from scipy.stats import chi2
 from scipy.stats.contingency import expected_freq
 from sklearn.metrics.cluster import contingency_matrix
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import UsageError
 from fastvbow.evaluation.pairing import paired
 
@@ -150,6 +151,7 @@ def _shuffled(counts: NDArray[np.int64], n_tables: int, seed: int) -> float:
 
     least, as_large = extent(cell) * (1 - _ROUNDING), 0
     for _ in range(n_tables):
+        check_cancelled()
         rng.shuffle(column)
         as_large += extent(row + column) >= least
     return (1 + as_large) / (1 + n_tables)

@@ -20,6 +20,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from fastvbow.cancelling import check_cancelled
+
 __all__ = ["ADDITIVE", "Mean", "additive_means", "mean_js"]
 
 _CELLS = 2**22  # numbers looked at together: 32 MB
@@ -101,6 +103,7 @@ def additive_means(
     sums = np.zeros(len(spans))
     step = max(1, _CELLS // max(1, len(order)))
     for begin in range(0, rows.shape[1], step):
+        check_cancelled()
         block = columns[:, begin : begin + step]
         block = block.toarray() if sp.issparse(block) else block
         x = np.array(block[order].T, np.float64, order="C")
@@ -143,9 +146,11 @@ def mean_js(
     entropy = np.empty(len(order))
     step = max(1, _TOGETHER // rows.shape[1])
     for begin in range(0, len(order), step):
+        check_cancelled()
         entropy[begin : begin + step] = _entropies(_dense(rows, order[begin : begin + step], smoothing, totals))
 
     def divergence(i: NDArray[np.intp], j: NDArray[np.intp]) -> NDArray[np.float64]:
+        check_cancelled()
         middle = _dense(rows, order[i], smoothing, totals)
         middle += _dense(rows, order[j], smoothing, totals)
         middle /= 2

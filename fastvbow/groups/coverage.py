@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvbow.cancelling import check_cancelled
+
 __all__ = ["CANDIDATES", "LANDMARKS", "facility_location", "k_center", "unit_rows"]
 
 CANDIDATES = 10_000
@@ -228,7 +230,9 @@ def _mask(known: NDArray[np.bool_] | None, n_rows: int) -> NDArray[np.bool_]:
 
 def _blocks(n_rows: int, width: int) -> Iterator[slice]:
     step = max(1, _CELLS // max(1, width))
-    return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
+    for start in range(0, n_rows, step):
+        check_cancelled()
+        yield slice(start, min(start + step, n_rows))
 
 
 def _scales(rows: NDArray[np.floating]) -> NDArray[np.float32]:

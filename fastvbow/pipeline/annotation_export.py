@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import StoreCorruptError, UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.exports import coco, cvat, fiftyone, folders, label_studio, tables
@@ -121,10 +122,12 @@ def export(
             "all photographs lie inside tar or Parquet files, to which no link can lead: take --to csv, which names "
             "the file that each lies in"
         )
+    check_cancelled()
     write = _writers(prefix, split, f"fastvbow {card.fingerprint[:8]}")[to]
     try:
         with replace_folder(output) as temporary:
             found = write(images, temporary)
+            check_cancelled()
             marker = _Marker(FORMAT, VERSION, to, found.n_images, found.n_labelled)
             (temporary / folders.MARKER).write_bytes(msgspec.json.format(msgspec.json.encode(marker)) + b"\n")
     except OSError as error:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.config import ExtractConfig
 from fastvbow.errors import ImageError
 from fastvbow.executors import one_thread_each
@@ -135,6 +136,7 @@ class Worker:
                 for run in _runs(task.table.sizes.tolist()):
                     looked = [self.look(task.table, i, identities[i], task.start + i) for i in run]
                     for n_bytes, begin in looked:
+                        check_cancelled()
                         if stop():
                             raise _StopError
                         begun.append((n_bytes, begin()))

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.events import Event, Listener
 from fastvbow.project import STAGES, ProjectFolder, StageCard
 
@@ -62,6 +63,7 @@ def run_stage(
             listener(Event(stage, "reused", card.summary))
             return card
         listener(Event(stage, "begin", f"done again, for {'; '.join(reasons)}" if reasons else ""))
+        check_cancelled()
         project.begin(stage)
         started = time.perf_counter()
         counted = msgspec.to_builtins(dict(body()))

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import ProjectError
 from fastvbow.events import log_events
 from fastvbow.executors import make_process_executor
@@ -63,6 +64,7 @@ def own_process(project: Path, photographs: Photographs, cache: Path, stop: thre
             def run(name: str, seed: int) -> Cell:
                 future = executor.submit(_run, project, name, seed, photographs, cache)
                 while not stop.is_set():
+                    check_cancelled()
                     if wait([future], timeout=_LOOK).done:
                         return future.result()
                 raise Stopped

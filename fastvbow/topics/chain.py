@@ -17,6 +17,7 @@ from scipy.special import gammaln
 
 import fastvbow.topics._gibbs as _gibbs
 import fastvbow.topics._samplers as _samplers
+from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import UsageError
 from fastvbow.executors import Team
 from fastvbow.memory import aligned
@@ -203,6 +204,7 @@ class Chain:
                 while begin < part.end:
                     if stop.is_set():
                         return
+                    check_cancelled()
                     begin = sampler.feed(stream.words, stream.offsets, z, begin, part.end, part.first_document, BLOCK)
             while sampler.drain(BLOCK) and not stop.is_set():
                 pass
