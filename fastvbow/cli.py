@@ -17,6 +17,7 @@ import typer
 
 from fastvbow import __version__
 from fastvbow.cli_add import add
+from fastvbow.cli_assign import assign
 from fastvbow.cli_evaluation import evaluate
 from fastvbow.cli_exchange import export, labels_app
 from fastvbow.cli_frame import estimate_lines, finish, run_json, run_lines, stage_done, working
@@ -328,30 +329,8 @@ def report(
     )
 
 
-@app.command()
-def assign(
-    project: ProjectArgument,
-    source: Source,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.parquet", help="Gets the groups.")],
-    embeddings: Embeddings = None,
-    jobs: Jobs = -1,
-    device: Device = "auto",
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Group new photographs under a project's frozen model, without retraining."""
-    with working(quiet) as display:
-        from fastvbow import pipeline
-
-        found = pipeline.assign(
-            project, source, output, embeddings=embeddings, jobs=jobs, device=device, listener=display
-        )
-    grouped, skipped = len(found), len(found.skipped)
-    line = f"{grouped + skipped} images: {grouped} grouped, {skipped} skipped; written to {output}"
-    finish(as_json, {"images": grouped + skipped, "grouped": grouped, "skipped": skipped}, [line], skipped)
-
-
 app.command()(add)
+app.command()(assign)
 app.command()(name)
 app.command()(merge)
 app.command()(hints)

@@ -11,16 +11,20 @@ import itertools
 import multiprocessing
 import operator
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastvbow.cancelling import check_cancelled, may_be_cancelled
 from fastvbow.errors import UsageError
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 __all__ = ["Team", "effective_jobs", "make_executor", "make_process_executor", "one_thread_each", "run_tasks"]
 
@@ -89,6 +93,21 @@ def make_process_executor(jobs: int, start: Callable[..., None], *how: Any) -> E
     return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), start, how)
 
 
+_found: tuple[int, ThreadpoolController] | None = None
+
+
+def _libraries() -> ThreadpoolController:
+    """The libraries with threads of their own. Looking through all that is loaded takes milliseconds, a tenth of a
+    photograph's time, so it is done again only after an import, which may have loaded more."""
+    global _found
+    from threadpoolctl import ThreadpoolController
+
+    n_modules = len(sys.modules)
+    if _found is None or _found[0] != n_modules:
+        _found = n_modules, ThreadpoolController()
+    return _found[1]
+
+
 class _Limit:
     """One BLAS and one OpenCV thread in the whole process for as long as anyone wants it.
 
@@ -121,11 +140,10 @@ class _Limit:
 
     def _hold(self) -> None:
         import cv2
-        from threadpoolctl import threadpool_limits
 
         before = cv2.getNumThreads()
         try:
-            with threadpool_limits(1, user_api="blas"):
+            with _libraries().limit(limits=1, user_api="blas"):
                 cv2.setNumThreads(1)
                 self._set.set()
                 self._lift.wait()
@@ -134,7 +152,8 @@ class _Limit:
             self._set.set()
 
 
-_limit = _Limit()
+_limits: dict[int, _Limit] = {}
+"""That of each process: in a fork's child the parent's may be held by a thread that is not there."""
 
 
 @contextmanager
@@ -144,14 +163,13 @@ def one_thread_each() -> Iterator[None]:
     Theirs would fight ours for the processors, and sums, and so results, would depend on how many there are. The limit
     is the process's: what stood before comes back when the last of several overlapping calls ends.
     """
-    from threadpoolctl import threadpool_limits
-
-    _limit.enter()
+    limit = _limits.setdefault(os.getpid(), _Limit())
+    limit.enter()
     try:
-        with threadpool_limits(1):  # OpenMP's is a setting of the calling thread alone
+        with _libraries().limit(limits=1):  # OpenMP's is a setting of the calling thread alone
             yield
     finally:
-        _limit.leave()
+        limit.leave()
 
 
 def run_tasks(

@@ -143,8 +143,8 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of all that the stages wrote, without what names the time or place of the run."""
-    told = {"project.json", "images.parquet"}
+    """The bytes of all that the stages wrote, without caches and what names the time or place of the run."""
+    told = {"project.json", "images.parquet", "drift.safetensors"}
     return {
         name: data
         for name, (_, data) in snapshot(folder).items()

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastvbow.errors import StoreCorruptError
+from fastvbow.groups.drift import DriftReport
 from fastvbow.groups.names import TopicNames
 from fastvbow.groups.uncertainty import entropies
 
@@ -55,6 +56,8 @@ class Grouping:
     skipped : Skipped
     names : sequence of str or None
         What a person called the topic of each.
+    drift : DriftReport or None
+        Of new photographs, where it was asked for: how well they fit the model.
     """
 
     image_ids: Sequence[str]
@@ -66,6 +69,7 @@ class Grouping:
     theta: NDArray[np.float64]
     skipped: Skipped
     names: Sequence[str | None]
+    drift: DriftReport | None = None
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -17,14 +18,14 @@ from numpy.typing import NDArray
 from fastvbow.errors import ImageError, UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
-from fastvbow.features.aligned import AlignedVectors, aligned, as_features, vector_of
+from fastvbow.features.aligned import AlignedVectors, as_features
 from fastvbow.features.base import Extractor, LocalFeatures
 from fastvbow.features.embeddings import EmbeddingFile, Embeddings
-from fastvbow.groups.grouping import Grouping, Skipped, group, write_table
+from fastvbow.groups.drift import DriftReference
+from fastvbow.groups.grouping import Grouping, write_table
 from fastvbow.groups.names import TopicNames
 from fastvbow.images.decode import examine, read_bytes, silence_decoders
 from fastvbow.images.sources import scan
-from fastvbow.images.table import ImageTable, image_id_of, readable
 from fastvbow.pipeline.describing import (
     begin_description,
     begin_features,
@@ -34,7 +35,21 @@ from fastvbow.pipeline.describing import (
     decoded_side,
     make_extractors,
 )
+from fastvbow.pipeline.drift import drift_reference, views_of
 from fastvbow.pipeline.extraction import check_device, check_writable_name, match_embeddings
+from fastvbow.pipeline.new_photographs import (
+    Assigned,
+    Entry,
+    Photograph,
+    Row,
+    Vector,
+    checked_pixels,
+    checked_vectors,
+    collect,
+    identify,
+    uneven,
+    with_vectors,
+)
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.topics.lda import GibbsLDA
@@ -45,31 +60,15 @@ from fastvbow.words.vocabulary import Vocabulary
 
 __all__ = ["Project", "assign"]
 
-Photograph = Path | str | bytes | NDArray[np.uint8]
-_Vector = NDArray[np.float16] | str | None  # an embedding, or why there is none; None: there are no embeddings
 _AHEAD = 8
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """An image of a source."""
-
-    table: ImageTable
-    index: int
-
-
-@dataclass(frozen=True)
-class _Row:
-    image_id: str
-    name: str
-    theta: NDArray[np.float64] | None
-    reason: str | None
 
 
 class Project:
     """A finished project, opened to group further photographs. It may be shared by threads.
 
-    Open it with `Project.open`.
+    Open it with `Project.open`, in each process anew: one that was opened before its process was forked warns
+    (RuntimeWarning) where it is first used in the child, and makes its sessions anew there, as those of the parent may
+    be locked for ever by threads that were not taken along.
     """
 
     def __init__(
@@ -81,6 +80,7 @@ class Project:
         encoding: dict[str, Any],
         model: GibbsLDA,
         names: TopicNames | None = None,
+        device: str = "auto",
     ) -> None:
         self.folder = folder
         self._asked = folder.require("extract").parameters
@@ -89,6 +89,8 @@ class Project:
         self.names = names
         self._extractors, self._least_side = extractors, least_side
         self._encoding = encoding
+        self._reference: list[DriftReference | None] = []  # made when it is first asked for
+        self._device, self._pid, self._lock = device, os.getpid(), threading.Lock()
 
     @classmethod
     def open(cls, path: Path | str, *, device: str = "auto") -> Project:
@@ -123,10 +125,16 @@ class Project:
             dict(folder.require("encode").parameters),
             GibbsLDA.load(folder.topics / "model"),
             load_names(folder, log_events),
+            device,
         )
 
     def assign(
-        self, images: Iterable[Photograph], *, embeddings: NDArray[Any] | None = None, jobs: int | None = 1
+        self,
+        images: Iterable[Photograph],
+        *,
+        embeddings: NDArray[Any] | None = None,
+        drift: bool = False,
+        jobs: int | None = 1,
     ) -> Grouping:
         """Group photographs under the frozen model.
 
@@ -140,6 +148,10 @@ class Project:
         embeddings : ndarray of shape (n_images, dimension), optional
             Where the project's photographs are described by embeddings: those of these ones, in their order, made in
             the same way.
+        drift : bool, default=False
+            Hold them against the project's own photographs too: ``drift`` of the result says whether they fit
+            (`fastvbow.groups.drift`), or is None where the project has fewer than 20. What that takes is made once, at
+            the first call that asks for it, and kept in the project where it can be written.
         jobs : int, optional, default=1
             Threads; None or -1: all processors.
 
@@ -154,44 +166,110 @@ class Project:
         UsageError
             `images` is one photograph, not several; or `embeddings` are lacking, too many, or do not fit.
         """
-        workers = effective_jobs(jobs)
-        vectors = None if embeddings is None else _checked_vectors(embeddings)
+        tasks, workers = self._checked(images, embeddings), effective_jobs(jobs)
+        reference = self._drift_reference() if drift else None
+        return collect(self._rows(tasks, workers, reference), self.model.n_components, self.names, reference)
+
+    def stream(
+        self, images: Iterable[Photograph], *, embeddings: NDArray[Any] | None = None, jobs: int | None = 1
+    ) -> Iterator[Assigned]:
+        """Group photographs one after another, as they come: memory does not grow with their number.
+
+        Photographs are drawn from `images` only as results are taken, at most eight for each thread ahead of them.
+
+        Parameters
+        ----------
+        images : iterable of Path, str, bytes or ndarray
+            As of `assign`; it may never end.
+        embeddings : ndarray of shape (n_images, dimension), optional
+            As of `assign`.
+        jobs : int, optional, default=1
+            Threads, which live until the last result is taken or the iterator is closed; None or -1: all processors.
+
+        Returns
+        -------
+        iterator of Assigned
+            In the order of `images`; skipped photographs are among them, with their reason. The groups, probabilities
+            and mixtures are those of `assign`.
+
+        Raises
+        ------
+        UsageError
+            As of `assign`, before anything is drawn.
+        """
+        tasks, workers = self._checked(images, embeddings), effective_jobs(jobs)
+        return (Assigned.of(row, self.names) for row in self._rows(tasks, workers))
+
+    def _checked(
+        self, images: Iterable[Photograph], embeddings: NDArray[Any] | None
+    ) -> Iterator[tuple[Photograph, Vector]]:
+        """The photographs with their vectors, once it is known that these are what the project wants."""
+        self._reopen_after_fork()
+        vectors = None if embeddings is None else checked_vectors(embeddings)
         check_embeddings(self.folder.root, self._asked, None if vectors is None else vectors.shape[1])
         if isinstance(images, str | bytes | bytearray | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise UsageError("assign takes several photographs: for a single one pass [photograph]")
         if vectors is not None and isinstance(images, Sized) and len(images) != len(vectors):
-            raise _uneven(len(images), len(vectors))
-        return _collect(self._rows(_with_vectors(images, vectors), workers), self.model.n_components, self.names)
+            raise uneven(len(images), len(vectors))
+        return with_vectors(images, vectors)
 
-    def _rows(self, images: Iterable[tuple[Photograph | _Entry, _Vector]], workers: int) -> Iterator[_Row]:
+    def _reopen_after_fork(self) -> None:
+        if self._pid == os.getpid():
+            return
+        warnings.warn(
+            f"the project {self.folder.root} was opened before this process was forked, and is opened anew here; what "
+            "other threads of the parent held at that moment may hang: open it in the child, or start workers with the "
+            "method spawn",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        self._lock = threading.Lock()
+        self._extractors = make_extractors(config_of(self._asked), self._device)
+        self._pid = os.getpid()
+
+    def _drift_reference(self) -> DriftReference | None:
+        with self._lock:
+            if not self._reference:
+                self._reference.append(drift_reference(self.folder, self.vocabulary))
+            return self._reference[0]
+
+    def _rows(
+        self,
+        images: Iterable[tuple[Photograph | Entry, Vector]],
+        workers: int,
+        reference: DriftReference | None = None,
+    ) -> Iterator[Row]:
         """A row for each photograph, in their order."""
         silence_decoders()
         with one_thread_each(), make_executor(workers) as executor:
-            yield from run_tasks(executor, self._assign_one, images, ahead=_AHEAD * workers)
+            yield from run_tasks(executor, partial(self._assign_one, reference), images, ahead=_AHEAD * workers)
 
-    def _assign_one(self, task: tuple[Photograph | _Entry, _Vector]) -> _Row:
+    def _assign_one(self, reference: DriftReference | None, task: tuple[Photograph | Entry, Vector]) -> Row:
         image, vector = task
-        image_id, name = _identify(image)
+        image_id, name = identify(image)
         if isinstance(vector, str):
-            return _Row(image_id, name, None, vector)
+            return Row(image_id, name, None, vector)
         try:
             if isinstance(image, np.ndarray):
-                pixels = _checked(image)
+                pixels = checked_pixels(image)
                 height, width = pixels.shape[:2]
                 found = begin_features(pixels, self._extractors)()
             else:
-                stored = image.table.read(image.index) if isinstance(image, _Entry) else image
+                stored = image.table.read(image.index) if isinstance(image, Entry) else image
                 data = stored if isinstance(stored, bytes) else read_bytes(stored)
                 described = begin_description(examine(data, self._least_side), self._extractors)()
                 found, width, height = described.features, described.width, described.height
             if vector is not None:
                 found = {**found, **as_features(vector, width, height)}
-            return _Row(image_id, name, self._theta(found), None)
+            return Row(image_id, name, *self._fit(found, reference))
         except ImageError as error:
-            return _Row(image_id, name, None, error.reason)
+            return Row(image_id, name, None, error.reason)
 
-    def _theta(self, found: Mapping[str, LocalFeatures]) -> NDArray[np.float64]:
-        """The mixture of a photograph with these features, (n_topics,)."""
+    def _fit(
+        self, found: Mapping[str, LocalFeatures], reference: DriftReference | None
+    ) -> tuple[NDArray[np.float64], None, NDArray[np.float64] | None]:
+        """The mixture of a photograph with these features, (n_topics,), no reason to skip it, and its tails if there is
+        a reference."""
 
         def located(name: str) -> Located:
             of = found[name]
@@ -200,7 +278,11 @@ class Project:
         features = features_for(self.vocabulary.codebooks, located)
         words, counts = encode(self.vocabulary, features, **self._encoding)
         stream = TokenStream(words, np.array([0, int(counts.sum())], dtype=np.int64), self.vocabulary.n_words)
-        return self.model.transform(stream)[0]
+        theta = self.model.transform(stream)[0]
+        if reference is None:
+            return theta, None, None
+        runs = {name: (of.descriptors, np.array([0, len(of.descriptors)])) for name, of in found.items()}
+        return theta, None, reference.tails(views_of(self.vocabulary, runs, words, counts))[0]
 
 
 def assign(
@@ -209,6 +291,7 @@ def assign(
     output: Path,
     *,
     embeddings: Path | None = None,
+    drift: bool = True,
     jobs: int | None = None,
     device: str = "auto",
     listener: Listener = log_events,
@@ -225,6 +308,9 @@ def assign(
     embeddings : Path, optional
         Where the project's photographs are described by embeddings: a file of those of the new ones, made in the same
         way (see `fastvbow.features.embeddings`).
+    drift : bool, default=True
+        Hold them against the project's own photographs too (see `Project.assign`); a warning says where too many of
+        them are unlike these.
     jobs : int, optional
         Threads; None or -1: all processors.
     device : {"auto", "cpu", "cuda"}, default="auto"
@@ -257,16 +343,18 @@ def assign(
     for message in matched.notes if matched else ():
         listener(Event("assign", "note", message))
 
-    def rows(vectors: AlignedVectors | None) -> Iterator[_Row]:
+    reference = opened._drift_reference() if drift else None
+
+    def rows(vectors: AlignedVectors | None) -> Iterator[Row]:
         skipped = 0
-        images = ((_Entry(table, i), None if vectors is None else vectors.of(i)) for i in range(len(table)))
-        for done, row in enumerate(opened._rows(images, workers), 1):
+        images = ((Entry(table, i), None if vectors is None else vectors.of(i)) for i in range(len(table)))
+        for done, row in enumerate(opened._rows(images, workers, reference), 1):
             skipped += row.theta is None
             listener(Event("assign", "step", done=done, total=len(table), skipped=skipped))
             yield row
 
     with _aligned(matched, len(table), output.parent) as vectors:
-        result = _collect(rows(vectors), opened.model.n_components, opened.names)
+        result = collect(rows(vectors), opened.model.n_components, opened.names, reference)
     beside = output.with_name(f"{output.stem}.skipped.parquet")
     try:
         with replace_file(output) as path:
@@ -277,6 +365,8 @@ def assign(
                 write_table(result.skipped.to_table(), path)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from None
+    if result.drift is not None and result.drift.drifted:
+        listener(Event("assign", "warning", result.drift.message))
     listener(Event("assign", "end", f"{len(result)} grouped, {len(result.skipped)} skipped"))
     return result
 
@@ -295,61 +385,3 @@ def _aligned(embeddings: Embeddings | None, n_images: int, folder: Path) -> Iter
         vectors = AlignedVectors.create(file, embeddings.file.dimension, n_images)
         embeddings.align(vectors)
         yield vectors
-
-
-def _with_vectors(images: Iterable[Photograph], vectors: NDArray[Any] | None) -> Iterator[tuple[Photograph, _Vector]]:
-    """Each photograph with its vector, if there are such."""
-    n_images = 0
-    for at, image in enumerate(images):
-        n_images = at + 1
-        if vectors is not None and at == len(vectors):
-            break
-        yield image, None if vectors is None else vector_of(aligned(vectors[at : at + 1])[0])
-    if vectors is not None and n_images != len(vectors):
-        raise _uneven(n_images, len(vectors))
-
-
-def _uneven(n_images: int, n_vectors: int) -> UsageError:
-    shown = n_images if n_images < n_vectors else f"more than {n_vectors}"
-    return UsageError(f"{n_vectors} embeddings do not fit {shown} photographs: row i has to be that of photograph i")
-
-
-def _checked_vectors(given: NDArray[Any]) -> NDArray[Any]:
-    vectors = np.asarray(given)
-    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
-        raise UsageError(
-            f"embeddings are an array of numbers of shape (photographs, dimension), not {vectors.dtype} {vectors.shape}"
-        )
-    return vectors
-
-
-def _identify(image: Photograph | _Entry) -> tuple[str, str]:
-    """The id and the name of a photograph: of its path, or of its content where it has none.
-
-    An image of a source goes by its relative path, as in a project of this source.
-    """
-    if isinstance(image, _Entry):
-        return image.table.image_ids[image.index], image.table.names[image.index]
-    if isinstance(image, bytes | np.ndarray):
-        content = image if isinstance(image, bytes) else np.ascontiguousarray(image).tobytes()
-        return hashlib.blake2b(content, digest_size=10).hexdigest(), ""
-    if not isinstance(image, str | Path):
-        raise UsageError(f"a photograph is a path, the bytes of a file or RGB pixels, not {type(image).__name__}")
-    raw = os.fsencode(image)
-    return image_id_of(raw), readable(raw)
-
-
-def _checked(image: NDArray[Any]) -> NDArray[np.uint8]:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ImageError(f"pixels have to be uint8 RGB of shape (height, width, 3), not {image.dtype} {image.shape}")
-    return np.ascontiguousarray(image)
-
-
-def _collect(rows: Iterable[_Row], n_topics: int, names: TopicNames | None) -> Grouping:
-    kept: list[_Row] = []
-    lost: list[_Row] = []
-    for row in rows:
-        (lost if row.theta is None else kept).append(row)
-    theta = np.array([row.theta for row in kept], dtype=np.float64).reshape(len(kept), n_topics)
-    skipped = Skipped([r.image_id for r in lost], [r.name for r in lost], [r.reason or "" for r in lost])
-    return group(theta, [r.image_id for r in kept], [r.name for r in kept], [None] * len(kept), skipped, names)

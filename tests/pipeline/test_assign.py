@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -36,7 +37,9 @@ def test_training_photographs_keep_their_group(jobs, small_folder, small_project
     file = tmp_path / "again.parquet"
     outcome = cli("assign", small_project, small_folder, "-o", file, "--jobs", jobs, "--json")
     assert outcome.code == 0
-    assert outcome.out == '{"images": 60, "grouped": 60, "skipped": 0}\n'
+    told = json.loads(outcome.out)
+    assert told.pop("drift") == {"misfits": 0, "expected": pytest.approx(60 * 3 / 61), "p": 1.0, "drifted": False}
+    assert told == {"images": 60, "grouped": 60, "skipped": 0}
     assert not (tmp_path / "again.skipped.parquet").exists()
     known, found = pq.read_table(small_project / "groups.parquet"), pq.read_table(file)
     assert found.schema == known.schema
@@ -187,9 +190,16 @@ def test_project_whose_model_was_tampered_with(sift_copy):
 
 
 def test_the_model_is_frozen(sift_copy, sift_folder, tmp_path):
-    files = {path: path.read_bytes() for path in sift_copy.rglob("*") if path.is_file()}
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in sift_copy.rglob("*") if path.is_file()}
+
+    (sift_copy / "drift.safetensors").unlink(missing_ok=True)
+    before = files()
+    pipeline.assign(sift_copy, sift_folder, tmp_path / "out.parquet", drift=False)
+    assert files() == before
     pipeline.assign(sift_copy, sift_folder, tmp_path / "out.parquet")
-    assert {path: path.read_bytes() for path in sift_copy.rglob("*") if path.is_file()} == files
+    assert files().keys() - before.keys() == {sift_copy / "drift.safetensors"}, "a cache, and nothing else"
+    assert {path: content for path, content in files().items() if path in before} == before
 
 
 def test_images_that_are_gone(sift_copy, sift_folder, tmp_path, recorder):
