@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fastvbow.report.content import ReportContent
 
-__all__ = ["Choice", "TopicChoice", "best", "choose"]
+__all__ = ["Choice", "TopicChoice", "best", "checksums", "choose", "scattered"]
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,20 @@ class TopicChoice:
         Those shown as typical, highest probability first.
     uncertain : list of int
         Those shown as uncertain, lowest probability first; none is also in `typical`.
+    random : list of int
+        Some of the rest, drawn by a checksum of their ids: what the topic looks like between the two ends.
     """
 
     topic: int
     members: NDArray[np.intp]
     typical: list[int]
     uncertain: list[int]
+    random: list[int]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """All photographs that a page shows.
+    """All photographs that the overview and the topics' pages show.
 
     Parameters
     ----------
@@ -66,8 +69,9 @@ class Choice:
     n_without_topic: int
 
     def shown(self) -> Iterator[int]:
-        """Yield every shown photograph once, in the order of the page."""
-        lists = [self.uncertain, *(part for t in self.topics for part in (t.typical, t.uncertain)), self.without_topic]
+        """Yield every shown photograph once, in the order of the pages."""
+        parts = [part for t in self.topics for part in (t.typical, t.uncertain, t.random)]
+        lists = [self.uncertain, self.without_topic, *parts]
         return iter(dict.fromkeys(index for indices in lists for index in indices))
 
 
@@ -104,15 +108,51 @@ def best(score: NDArray[np.floating], members: NDArray[np.intp], ids: Sequence[s
     return [key[-1] for key in sorted(keyed)[:n]]
 
 
+def checksums(ids: Sequence[str]) -> NDArray[np.uint32]:
+    """CRC-32 of every id: an order that has nothing to do with names, and is the same each time.
+
+    Parameters
+    ----------
+    ids : sequence of str, length n_images
+        Image ids.
+
+    Returns
+    -------
+    ndarray of shape (n_images,), uint32
+    """
+    return np.fromiter((zlib.crc32(i.encode("utf-8", "surrogatepass")) for i in ids), np.uint32, len(ids))
+
+
+def scattered(keys: NDArray[np.uint32], members: NDArray[np.intp], n: int) -> list[int]:
+    """Return `n` of the members as good as at random: those of the lowest checksums, which come first.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n_images,), uint32
+        See `checksums`.
+    members : ndarray of int
+        The photographs to choose from; of equal checksums the earlier one comes first.
+    n : int
+        How many, at most.
+
+    Returns
+    -------
+    list of int
+    """
+    order = np.argsort(keys[members], kind="stable")[: max(0, n)]
+    return [int(i) for i in members[order]]
+
+
 def choose(content: ReportContent, per_topic: int, n_uncertain: int) -> Choice:
-    """Choose the photographs of a page.
+    """Choose the photographs of the overview and of the topics' pages.
 
     Parameters
     ----------
     content : ReportContent
         The photographs.
     per_topic : int
-        Typical photographs per topic; a third as many, but at least four, uncertain ones come on top.
+        Typical photographs per topic; a third as many, but at least four, uncertain ones and as many random ones come
+        on top.
     n_uncertain : int
         Photographs in the list of the most uncertain of all, and in the one of those without a topic.
 
@@ -122,6 +162,7 @@ def choose(content: ReportContent, per_topic: int, n_uncertain: int) -> Choice:
         Positions in the columns of `content`.
     """
     topic, probability = np.asarray(content.topic), np.asarray(content.probability)
+    keys = checksums(content.ids)
     by_topic = np.argsort(topic, kind="stable")
     edges = np.searchsorted(topic[by_topic], np.arange(content.n_topics + 1))
     topics: list[TopicChoice] = []
@@ -135,7 +176,9 @@ def choose(content: ReportContent, per_topic: int, n_uncertain: int) -> Choice:
         typical = best(probability, members, content.ids, per_topic)
         rest = np.setdiff1d(members, typical, assume_unique=True)
         uncertain = best(-probability, rest, content.ids, max(4, per_topic // 3))
-        topics.append(TopicChoice(t, members, typical, uncertain))
+        rest = np.setdiff1d(rest, uncertain, assume_unique=True)
+        random = scattered(keys, rest, max(4, per_topic // 3))
+        topics.append(TopicChoice(t, members, typical, uncertain, random))
     topics.sort(key=lambda chosen: (-len(chosen.members), chosen.topic))
 
     entropy = np.where(topic >= 0, np.asarray(content.entropy, dtype=np.float64), np.nan)
@@ -145,6 +188,6 @@ def choose(content: ReportContent, per_topic: int, n_uncertain: int) -> Choice:
         topics=topics,
         empty=empty,
         uncertain=best(entropy, undecided, content.ids, n_uncertain),
-        without_topic=best(np.zeros(len(topic)), without, content.ids, n_uncertain),
+        without_topic=scattered(keys, without, n_uncertain),
         n_without_topic=len(without),
     )

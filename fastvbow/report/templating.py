@@ -12,7 +12,7 @@ __all__ = ["environment"]
 def environment() -> jinja2.Environment:
     """Templates of this package: what is put in is escaped, and what is missing is an error."""
     made = jinja2.Environment(
-        loader=jinja2.PackageLoader("fastvbow.report"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("fastvbow.report", name) for name in ("templates", "assets")]),
         autoescape=True,
         finalize=wording.printable,
         undefined=jinja2.StrictUndefined,

@@ -7,6 +7,7 @@ never by its file name.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.errors import ImageError, UsageError
-from fastvbow.report.content import ReportContent
+from fastvbow.errors import UsageError
 
-__all__ = ["MAX_HEIGHT", "MAX_WIDTH", "Thumbnail", "encode", "write"]
+__all__ = ["MAX_HEIGHT", "MAX_WIDTH", "Thumbnail", "Thumbnails", "encode"]
 
 MAX_WIDTH = 320
 MAX_HEIGHT = 200
@@ -77,30 +77,34 @@ def encode(photograph: NDArray[np.uint8]) -> tuple[bytes, int, int]:
     return data.tobytes(), photograph.shape[1], photograph.shape[0]
 
 
-def write(content: ReportContent, index: int, page_folder: Path) -> Thumbnail | None:
-    """Read one photograph and write its thumbnail to ``thumbs/`` beside the page.
+class Thumbnails:
+    """Writes a thumbnail of every photograph that a page shows large; a `PhotographUse`.
 
     Parameters
     ----------
-    content : ReportContent
-        Whose photograph.
-    index : int
-        Which one.
-    page_folder : pathlib.Path
-        Folder of the page; ``thumbs`` in it must exist.
-
-    Returns
-    -------
-    Thumbnail or None
-        None if the photograph can no longer be read.
+    wanted : collection of int
+        The photographs.
+    folder : pathlib.Path
+        Folder of the pages; ``thumbs`` in it must exist.
     """
-    try:
-        photograph = content.read_photograph(index)
-    except (ImageError, OSError):
-        photograph = None
-    if photograph is None or photograph.size == 0:
-        return None
-    data, width, height = encode(photograph)
-    src = f"thumbs/{index:07d}.jpg"
-    (page_folder / src).write_bytes(data)
-    return Thumbnail(src=src, width=width, height=height, n_bytes=len(data))
+
+    def __init__(self, wanted: Collection[int], folder: Path) -> None:
+        self.wanted = wanted
+        self.folder = folder
+        self.made: dict[int, Thumbnail | None] = {}
+
+    def cut(self, index: int, pixels: NDArray[np.uint8]) -> Thumbnail:
+        """Write one thumbnail."""
+        data, width, height = encode(pixels)
+        src = f"thumbs/{index:07d}.jpg"
+        (self.folder / src).write_bytes(data)
+        return Thumbnail(src=src, width=width, height=height, n_bytes=len(data))
+
+    def keep(self, index: int, piece: Thumbnail | None) -> None:
+        """Remember which were made, and which photographs can no longer be read."""
+        self.made[index] = piece
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all thumbnails together."""
+        return sum(thumbnail.n_bytes for thumbnail in self.made.values() if thumbnail)
