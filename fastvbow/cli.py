@@ -313,6 +313,7 @@ def report(
     project: ProjectArgument,
     per_topic: Annotated[int, typer.Option(help="Most typical photographs shown of each topic.", min=1)] = 24,
     uncertain: Annotated[int, typer.Option(help="Most uncertain photographs shown.", min=0)] = 24,
+    thumbnails: Annotated[int, typer.Option(help="Most small thumbnails for browsing.", min=0)] = 4000,
     jobs: Jobs = -1,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -321,7 +322,9 @@ def report(
     with working(quiet) as display:
         from fastvbow import pipeline
 
-        card = pipeline.report(project, per_topic=per_topic, uncertain=uncertain, jobs=jobs, listener=display)
+        card = pipeline.report(
+            project, per_topic=per_topic, uncertain=uncertain, thumbnails=thumbnails, jobs=jobs, listener=display
+        )
     finish(
         as_json,
         {"stage": card.stage, **card.outputs, "seconds": card.seconds},

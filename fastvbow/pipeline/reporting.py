@@ -1,4 +1,4 @@
-"""Stage ``report``: the HTML page of a project."""
+"""Stage ``report``: the HTML pages of a project."""
 
 from __future__ import annotations
 
@@ -35,18 +35,21 @@ def report(
     *,
     per_topic: int = 24,
     uncertain: int = 24,
+    thumbnails: int = 4000,
     jobs: int | None = None,
     listener: Listener = log_events,
 ) -> StageCard:
-    """Write ``PROJECT/report/index.html``, which opens from disk without a network.
+    """Write ``PROJECT/report/``, pages that open from disk without a network, the first of them ``index.html``.
 
     Parameters
     ----------
     project : Path
     per_topic : int, default=24
-        Most typical photographs shown of each topic.
+        Most typical photographs shown on each topic's page.
     uncertain : int, default=24
-        Most uncertain photographs shown.
+        Most uncertain photographs of all, shown on the first page.
+    thumbnails : int, default=4000
+        Photographs with a small thumbnail for browsing; of the others the originals are shown, where they are files.
     jobs : int, optional
         Threads that make thumbnails; None or -1: all processors.
     listener : Listener, optional
@@ -67,15 +70,17 @@ def report(
     return run_stage(
         folder,
         "report",
-        parameters={"per_topic": per_topic, "uncertain": uncertain},
+        parameters={"per_topic": per_topic, "uncertain": uncertain, "thumbnails": thumbnails},
         after="groups",
         outputs=[folder.report / "index.html"],
         listener=listener,
-        body=lambda: _build(folder, per_topic, uncertain, workers, listener),
+        body=lambda: _build(folder, per_topic, uncertain, thumbnails, workers, listener),
     )
 
 
-def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, listener: Listener) -> dict[str, Any]:
+def _build(
+    project: ProjectFolder, per_topic: int, uncertain: int, thumbnails: int, jobs: int, listener: Listener
+) -> dict[str, Any]:
     images = ImageTable.load(project.images, project.image_root)
     groups, skipped = read_table(project.groups), read_table(project.skipped)
     rows = np.flatnonzero(np.concatenate([shard.read for shard in open_shards(project)]))
@@ -122,15 +127,23 @@ def _build(project: ProjectFolder, per_topic: int, uncertain: int, jobs: int, li
     def tell(done: int, total: int) -> None:
         listener(Event("report", "step", done=done, total=total))
 
-    page = build_report(content, project.report, per_topic=per_topic, n_uncertain=uncertain, progress=tell, jobs=jobs)
+    page = build_report(
+        content,
+        project.report,
+        per_topic=per_topic,
+        n_uncertain=uncertain,
+        n_thumbnails=thumbnails,
+        progress=tell,
+        jobs=jobs,
+    )
     found: dict[str, Any] = {"page": page.relative_to(project.root).as_posix()}  # the project may be moved
     if missing:
         listener(
             Event(
                 "report",
                 "warning",
-                f"{len(missing)} photographs of the page can no longer be read, as {images.names[rows[min(missing)]]} "
-                f"in {source}: when they are back, 'fastvbow report' makes the page again",
+                f"{len(missing)} photographs of the report can no longer be read, as {images.names[rows[min(missing)]]} "
+                f"in {source}: when they are back, 'fastvbow report' makes it again",
             )
         )
         found["missing"] = len(missing)

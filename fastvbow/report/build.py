@@ -4,10 +4,13 @@
 
     report/index.html      the facts, all topics as mosaics, the photographs to look at first
     report/topic-003.html  a page for each topic: most typical, least certain and random photographs
+    report/browse.html     all photographs: search, filters, sorting
     report/skipped.html    the files that could not be used, by reason (skipped-2.html, ... where they are many)
     report/run.html        parameters, times, scores, and how large the report is
     report/assets/         style sheet and scripts
-    report/thumbs/*.jpg    a thumbnail of each photograph that these pages show
+    report/data/*.js       names and numbers of all photographs, for browse.html alone
+    report/thumbs/*.jpg    a thumbnail of each photograph that the overview and the topics' pages show
+    report/sheets/*.jpg    small thumbnails, a hundred a file, for browsing
 
 The pages open from disk without a network. Equal content gives equal bytes.
 """
@@ -23,15 +26,23 @@ from fastvbow.project import replace_folder
 from fastvbow.report.choice import choose
 from fastvbow.report.content import ReportContent
 from fastvbow.report.layout import Layout
+from fastvbow.report.browse_page import write_browse
 from fastvbow.report.pages import write_overview, write_run, write_skipped, write_topics
 from fastvbow.report.photographs import PhotographUse, hand_out
+from fastvbow.report.rows import choose_sample, order_rows
 from fastvbow.report.site import Site
+from fastvbow.report.sprites import Sprites
 from fastvbow.report.thumbnails import Thumbnails
 
 __all__ = ["build_report"]
 
-PAGES = [("index.html", "Topics"), ("skipped.html", "Skipped"), ("run.html", "The run")]
-ASSETS = ["report.css"]
+PAGES = [
+    ("index.html", "Topics"),
+    ("browse.html", "Browse"),
+    ("skipped.html", "Skipped"),
+    ("run.html", "The run"),
+]
+ASSETS = ["report.css", "report.js", "rows.js", "browse.js"]
 
 
 def build_report(
@@ -40,6 +51,7 @@ def build_report(
     *,
     per_topic: int = 24,
     n_uncertain: int = 24,
+    n_thumbnails: int = 4000,
     progress: Callable[[int, int], None] | None = None,
     jobs: int = 1,
 ) -> Path:
@@ -60,6 +72,8 @@ def build_report(
     n_uncertain : int, default 24
         Photographs in the list of the most uncertain of all topics; also the most that are shown of those without a
         topic.
+    n_thumbnails : int, default 4000
+        Photographs with a small thumbnail for browsing, see `choose_sample`; at most 4.5 kB each, of pure noise 12 kB.
     progress : callable (done, total), optional
         Called after every photograph, from the calling thread.
     jobs : int, default 1
@@ -79,20 +93,26 @@ def build_report(
         raise UsageError(
             f"a report needs per_topic >= 1 and n_uncertain >= 0, not per_topic={per_topic}, n_uncertain={n_uncertain}"
         )
+    if n_thumbnails < 0:
+        raise UsageError(f"the number of thumbnails is 0 or more, not {n_thumbnails}")
     effective_jobs(jobs)
     choice = choose(content, per_topic, n_uncertain)
+    rows = order_rows(content, choice)
     shown = list(choice.shown())
+    sample = choose_sample(rows, shown, n_thumbnails)
     with replace_folder(folder) as temporary:
         site = Site(content, temporary, PAGES)
-        thumbnails = Thumbnails(shown, temporary)
-        uses: list[PhotographUse] = [thumbnails]  # all that is cut from photographs, from one decode of each
-        hand_out(content, shown, uses, jobs=jobs, progress=progress)
+        thumbnails, sprites = Thumbnails(shown, temporary), Sprites(sample, temporary)
+        uses: list[PhotographUse] = [thumbnails, sprites]  # all that is cut from photographs, from one decode of each
+        wanted = sorted({index for use in uses for index in use.wanted}, key=lambda index: int(rows.row_of[index]))
+        hand_out(content, wanted, uses, jobs=jobs, progress=progress)
         for name in ASSETS:
             site.asset(name)
         layout = Layout(content, choice, thumbnails.made)
         sheets = layout.sheets()
         write_overview(site, layout, sheets)
         write_topics(site, sheets)
+        write_browse(site, layout, rows, sprites)
         write_skipped(site)
-        write_run(site, sum(made is not None for made in thumbnails.made.values()), thumbnails.n_bytes)
+        write_run(site, len(set(shown) | set(sample)), thumbnails.n_bytes + sprites.n_bytes)
     return folder / "index.html"

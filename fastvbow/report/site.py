@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,20 @@ class Site:
         """Copy a style sheet or a script of this package to ``assets/``."""
         source = resources.files("fastvbow.report").joinpath("assets", name)
         (self.folder / "assets" / name).write_bytes(source.read_bytes())
+
+    def data(self, name: str, value: Any) -> None:
+        """Write ``data/NAME.js``, which hands a value to the script that waits for it.
+
+        Parameters
+        ----------
+        name : str
+            What the script asks for.
+        value : object
+            What JSON can hold. All but ASCII is escaped, and so are the signs that could end a script or open a tag.
+        """
+        text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        for sign in "<>&":
+            text = text.replace(sign, f"\\u{ord(sign):04x}")
+        data = f'fastvbow.put("{name}",{text});\n'.encode("ascii")
+        (self.folder / "data" / f"{name}.js").write_bytes(data)
+        self.n_bytes["data"] += len(data)

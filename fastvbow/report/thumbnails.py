@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fastvbow.errors import UsageError
 
-__all__ = ["MAX_HEIGHT", "MAX_WIDTH", "Thumbnail", "Thumbnails", "encode"]
+__all__ = ["MAX_HEIGHT", "MAX_WIDTH", "Thumbnail", "Thumbnails", "encode_jpeg", "shrink"]
 
 MAX_WIDTH = 320
 MAX_HEIGHT = 200
@@ -45,20 +45,24 @@ class Thumbnail:
     n_bytes: int
 
 
-def encode(photograph: NDArray[np.uint8]) -> tuple[bytes, int, int]:
-    """Shrink and encode one photograph.
+def shrink(photograph: NDArray[np.uint8], most_width: int, most_height: int) -> NDArray[np.uint8]:
+    """Shrink a photograph into a box, in its own proportions; a small one stays as it is.
 
     Parameters
     ----------
     photograph : ndarray of shape (height, width, 3), uint8
         RGB.
+    most_width, most_height : int
+        The box, in pixels.
 
     Returns
     -------
-    data : bytes
-        A JPEG file; equal pixels give equal bytes.
-    width, height : int
-        Its size in pixels.
+    ndarray of shape (height, width, 3), uint8
+
+    Raises
+    ------
+    UsageError
+        The array is another one.
     """
     if photograph.dtype != np.uint8 or photograph.ndim != 3 or photograph.shape[2] != 3:
         raise UsageError(
@@ -66,15 +70,32 @@ def encode(photograph: NDArray[np.uint8]) -> tuple[bytes, int, int]:
             f"of shape {photograph.shape}"
         )
     height, width = photograph.shape[:2]
-    scale = min(1.0, MAX_WIDTH / width, MAX_HEIGHT / height)
-    if scale < 1.0:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        photograph = np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    how = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-    ok, data = cv2.imencode(".jpg", cv2.cvtColor(photograph, cv2.COLOR_RGB2BGR), how)
+    scale = min(1.0, most_width / width, most_height / height)
+    if scale == 1.0:
+        return photograph
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int = QUALITY) -> bytes:
+    """Encode an RGB picture as JPEG; equal pixels give equal bytes.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (height, width, 3), uint8
+        RGB.
+    quality : int, default 80
+        1 to 100.
+
+    Returns
+    -------
+    bytes
+    """
+    how = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    ok, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), how)
     if not ok:
         raise UsageError("this build of OpenCV cannot write JPEG: install opencv-python-headless from PyPI")
-    return data.tobytes(), photograph.shape[1], photograph.shape[0]
+    return data.tobytes()
 
 
 class Thumbnails:
@@ -95,7 +116,8 @@ class Thumbnails:
 
     def cut(self, index: int, pixels: NDArray[np.uint8]) -> Thumbnail:
         """Write one thumbnail."""
-        data, width, height = encode(pixels)
+        small = shrink(pixels, MAX_WIDTH, MAX_HEIGHT)
+        data, (height, width) = encode_jpeg(small), small.shape[:2]
         src = f"thumbs/{index:07d}.jpg"
         (self.folder / src).write_bytes(data)
         return Thumbnail(src=src, width=width, height=height, n_bytes=len(data))

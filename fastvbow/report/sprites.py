@@ -1,0 +1,78 @@
+"""Sprite sheets: many small thumbnails in one JPEG, so that a browser opens few files.
+
+A sheet holds 100 cells of 160 x 128 pixels, ten in a row; a photograph stands in the upper left of its cell with its
+own proportions, and its outermost pixels fill the rest, so that no neighbour shines in when it is drawn scaled. About
+0.45 MB a sheet, 4.5 kB a photograph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvbow.report.thumbnails import encode_jpeg, shrink
+
+__all__ = ["CELL", "COLUMNS", "PER_SHEET", "Sprites"]
+
+CELL = 160, 128
+"""Width and height in pixels: multiples of 16, the blocks of JPEG with halved colours."""
+
+COLUMNS = 10
+PER_SHEET = COLUMNS * COLUMNS
+QUALITY = 74
+
+
+class Sprites:
+    """Writes the sheets of a sample of the photographs; a `PhotographUse`.
+
+    Parameters
+    ----------
+    sample : sequence of int
+        The photographs, in the order of `hand_out`; the i-th has the i-th cell, counted through all sheets.
+    folder : pathlib.Path
+        Folder of the pages; ``sheets`` in it must exist. Sheet 3 is ``sheets/0003.jpg``.
+
+    Attributes
+    ----------
+    slot_of : dict of int to int
+        The cell of each photograph.
+    sizes : dict of int to (int, int)
+        Width and height in pixels of each photograph in its cell; those that can no longer be read are missing here.
+    n_bytes : int
+        Bytes of all sheets.
+    """
+
+    def __init__(self, sample: Sequence[int], folder: Path) -> None:
+        self.wanted = sample
+        self.folder = folder
+        self.slot_of = {index: slot for slot, index in enumerate(sample)}
+        self.sizes: dict[int, tuple[int, int]] = {}
+        self.n_bytes = 0
+        self._sheet: NDArray[np.uint8] | None = None
+
+    def cut(self, index: int, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Shrink one photograph to its cell."""
+        return shrink(pixels, *CELL)
+
+    def keep(self, index: int, piece: NDArray[np.uint8] | None) -> None:
+        """Put one photograph into its cell, and write a sheet when its last cell is reached."""
+        slot = self.slot_of[index]
+        sheet, cell = divmod(slot, PER_SHEET)
+        if self._sheet is None:
+            n_rows = -(-min(PER_SHEET, len(self.wanted) - sheet * PER_SHEET) // COLUMNS)
+            self._sheet = np.full((n_rows * CELL[1], COLUMNS * CELL[0], 3), 128, dtype=np.uint8)
+        if piece is not None:
+            height, width = piece.shape[:2]
+            top, left = cell // COLUMNS * CELL[1], cell % COLUMNS * CELL[0]
+            filled = cv2.copyMakeBorder(piece, 0, CELL[1] - height, 0, CELL[0] - width, cv2.BORDER_REPLICATE)
+            self._sheet[top : top + CELL[1], left : left + CELL[0]] = filled
+            self.sizes[index] = width, height
+        if slot + 1 == len(self.wanted) or cell + 1 == PER_SHEET:
+            data = encode_jpeg(self._sheet, QUALITY)
+            (self.folder / "sheets" / f"{sheet:04d}.jpg").write_bytes(data)
+            self.n_bytes += len(data)
+            self._sheet = None
