@@ -142,8 +142,8 @@ def _build(
             Event(
                 "report",
                 "warning",
-                f"{len(missing)} photographs of the report can no longer be read, as {images.names[rows[min(missing)]]} "
-                f"in {source}: when they are back, 'fastvbow report' makes it again",
+                f"{len(missing)} photographs of the report can no longer be read, as "
+                f"{images.names[rows[min(missing)]]} in {source}: when they are back, 'fastvbow report' makes it again",
             )
         )
         found["missing"] = len(missing)

@@ -29,7 +29,7 @@ from fastvbow.report.content import ReportContent
 from fastvbow.report.layout import Layout, topic_page
 from fastvbow.report.rows import Rows
 from fastvbow.report.site import Site
-from fastvbow.report.sprites import CELL, COLUMNS, PER_SHEET, Sprites
+from fastvbow.report.sprites import CELL, COLUMNS, MARGIN, PER_SHEET, Sprites
 
 __all__ = ["CHUNK", "MOST_LABELS", "write_browse"]
 
@@ -56,7 +56,7 @@ def write_browse(site: Site, layout: Layout, rows: Rows, sprites: Sprites) -> No
         The sheets, written.
     """
     content = site.content
-    site.page("browse.html", "browse.html.j2", topics=rows.topics, title_of=layout.title)
+    site.page("browse.html", "browse.html.j2")
     probability = _thousandths(content.probability)[rows.order]
     entropy = _thousandths(content.entropy)[rows.order]
     without = next((start for topic, start, _ in rows.topics if topic < 0), len(rows.order))
@@ -85,6 +85,7 @@ def write_browse(site: Site, layout: Layout, rows: Rows, sprites: Sprites) -> No
                     "page": topic_page(topic) if topic >= 0 else "index.html#without-topic",
                     "start": start,
                     "size": size,
+                    "label": wording.printable(labels[0][0]) if (labels := layout.labels_of.get(topic)) else None,
                 }
                 for topic, start, size in rows.topics
             ],
@@ -95,7 +96,13 @@ def write_browse(site: Site, layout: Layout, rows: Rows, sprites: Sprites) -> No
                 for label, n in sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0])))[:MOST_LABELS]
             ],
             "uncertain": max(1, int(np.quantile(doubted, 1 - UNCERTAIN))) if doubted.size else 1,
-            "sheet": {"cell": CELL, "columns": COLUMNS, "cells": PER_SHEET, "pictured": len(sprites.slot_of)},
+            "sheet": {
+                "cell": CELL,
+                "margin": MARGIN,
+                "columns": COLUMNS,
+                "cells": PER_SHEET,
+                "pictured": len(sprites.slot_of),
+            },
         },
     )
 
@@ -124,11 +131,12 @@ class _Chunk:
         self.hrefs: dict[int, str | None] = {}
 
     def columns(self) -> dict[str, Any]:
+        """All columns but the numbers."""
         names, folders, folder = [], dict[str, int](), []
         for row, index in enumerate(self.indices):
-            own = self.content.names[index]
-            shown = wording.printable(own)
-            self._locate(row, index, own if shown == own else None)
+            name = self.content.names[index]
+            shown = wording.printable(name)
+            self._locate(row, index, name if shown == name else None)
             start = shown.rfind("/") + 1
             names.append(shown[start:])
             folder.append(folders.setdefault(shown[:start], len(folders)))
@@ -143,7 +151,8 @@ class _Chunk:
             labels = dict[str, int]()
             own_labels = [self.content.labels[index] for index in self.indices]
             columns["label"] = [
-                -1 if label is None else labels.setdefault(wording.printable(label), len(labels)) for label in own_labels
+                -1 if label is None else labels.setdefault(wording.printable(label), len(labels))
+                for label in own_labels
             ]
             columns["labels"] = list(labels)
         return columns
@@ -153,7 +162,7 @@ class _Chunk:
         located = self.content.locate(index)
         path = None if located is None else os.fspath(located)
         if path is not None and not path.startswith("/"):
-            path = os.path.abspath(path)
+            path = str(Path(path).absolute())
         if path is not None and name is not None and path.endswith("/" + name):
             base = path[: -len(name)]
             if self.base is None and _address(base) is not None:

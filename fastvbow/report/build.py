@@ -23,10 +23,10 @@ from pathlib import Path
 from fastvbow.errors import UsageError
 from fastvbow.executors import effective_jobs
 from fastvbow.project import replace_folder
+from fastvbow.report.browse_page import write_browse
 from fastvbow.report.choice import choose
 from fastvbow.report.content import ReportContent
 from fastvbow.report.layout import Layout
-from fastvbow.report.browse_page import write_browse
 from fastvbow.report.pages import write_overview, write_run, write_skipped, write_topics
 from fastvbow.report.photographs import PhotographUse, hand_out
 from fastvbow.report.rows import choose_sample, order_rows

@@ -17,15 +17,11 @@ __all__ = ["PhotographUse", "hand_out"]
 
 
 class PhotographUse(Protocol):
-    """Something that is made from some of the photographs: thumbnails, sprite sheets.
+    """Something that is made from some of the photographs: thumbnails, sprite sheets."""
 
-    Attributes
-    ----------
-    wanted : collection of int
-        The photographs that it is made from, as positions in the columns of `ReportContent`.
-    """
-
-    wanted: Collection[int]
+    @property
+    def wanted(self) -> Collection[int]:
+        """The photographs that it is made from, as positions in the columns of `ReportContent`."""
 
     def cut(self, index: int, pixels: NDArray[np.uint8]) -> Any:
         """Take from one photograph what is needed.

@@ -20,6 +20,6 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    names = ("count", "duration", "megabytes", "percent", "ranges")
+    names = ("count", "duration", "megabytes", "percent", "quoted", "ranges")
     made.filters |= {name: getattr(wording, name) for name in names}
     return made

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
+import urllib.parse
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["count", "duration", "megabytes", "percent", "printable", "ranges"]
+__all__ = ["count", "duration", "megabytes", "percent", "printable", "quoted", "ranges"]
 
 _HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
 # Marks that turn the direction of the text after them: "gpj.exe" can be made to read "exe.jpg".
@@ -52,6 +53,11 @@ def duration(seconds: float) -> str:
 def megabytes(n_bytes: int) -> str:
     """Return a size on disk, ``"840 kB"`` or ``"12.3 MB"`` (powers of ten)."""
     return f"{n_bytes / 1e3:.0f} kB" if n_bytes < 999_500 else f"{n_bytes / 1e6:,.1f} MB"
+
+
+def quoted(text: str) -> str:
+    """Return a text as it stands in an address, as the pages show it: ``"a%20b%26"``."""
+    return urllib.parse.quote(printable(text), safe="")
 
 
 def ranges(numbers: Iterable[int]) -> str:

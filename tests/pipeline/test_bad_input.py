@@ -60,7 +60,7 @@ def test_odd_files_among_good_ones(features, sift_folder, cli, tmp_path, capfd):
     for name, reason in skipped.items():
         assert re.search(expected[name].reason, reason), (name, reason)
         assert reason.isprintable()
-    page = (project / "report" / "index.html").read_text(encoding="utf-8")
+    page = (project / "report" / "skipped.html").read_text(encoding="utf-8")
     assert "dangling.jpg" in page, "the report lists what was skipped"
     card = json.loads((project / "stages" / "extract.json").read_text())["outputs"]
     assert sum(card["reasons"].values()) == card["skipped"] == len(skipped)

@@ -143,7 +143,7 @@ def test_it_stands_when_the_other_is_gone(old, taken, halves, tmp_path):
     np.testing.assert_array_equal(Project.open(project).assign(paths).theta, wanted)
     pipeline.report(project, per_topic=3)
     pipeline.encode(project, EncodeConfig(pooled_tokens=90, pooled_neighbours=4))
-    page = (project / "report" / "index.html").read_text()
+    page = (project / "report" / "run.html").read_text()
     assert str(origin) in page, "it tells where the model came from"
     assert card(project, "topics")["outputs"]["taken from"] == str(origin)
     assert run(halves[0], tmp_path / "third", project).stages("end") == STAGES, "and is an origin itself"

@@ -55,7 +55,7 @@ def test_it_groups(joint):
     outputs = card(joint, "vocabulary")["outputs"]
     assert outputs == {"words": 120, "joint words": 60, "pooled words": 60}
     assert card(joint, "topics")["parameters"]["weights"] == {"joint": 1.0, "pooled": 1.0}
-    page = (joint / "report" / "index.html").read_text()
+    page = (joint / "report" / "run.html").read_text()
     assert "vocabulary: fusion" in page
 
 

@@ -202,8 +202,9 @@ def test_labels_from_a_file(sift_folder, sift_copy, cli, tmp_path):
 
 def test_report_options(sift_copy, cli):
     assert cli("report", sift_copy).err.startswith("report stands")
-    outcome = cli("report", sift_copy, "--per-topic", 2, "--uncertain", 0)
-    assert "per_topic: 24 -> 2" in outcome.err
+    outcome = cli("report", sift_copy, "--per-topic", 2, "--uncertain", 0, "--thumbnails", 7)
+    assert "per_topic: 24 -> 2" in outcome.err and "thumbnails: 4000 -> 7" in outcome.err
+    assert '"pictured":7' in (sift_copy / "report" / "data" / "index.js").read_text()
     assert outcome.out == f"report: {sift_copy / 'report' / 'index.html'}\n"
 
 

@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import PHOTOGRAPHS, Recorder, contents
-from report.sample import Page
+from report.sample import Report
 
 from fastvbow import pipeline
 from fastvbow.config import TopicsConfig
@@ -54,18 +54,18 @@ def test_a_number_leaves_the_card_as_it_was(small_project):
     """Projects from before stand."""
     assert card(small_project)["parameters"].keys() == {"topics", "sweeps", "weights", "seed"}
     assert "silhouettes" not in card(small_project)["outputs"]
-    assert 'class="curve"' not in (small_project / "report" / "index.html").read_text()
+    assert 'class="curve"' not in (small_project / "report" / "run.html").read_text()
 
 
 def test_the_report_has_the_curve(auto_project):
-    page = Page(auto_project / "report" / "index.html")
-    page.check()
-    assert len(page.all("svg")) == 1
-    assert len(page.all("circle")) == 11
-    assert [circle["class"] for circle in page.all("circle") if "class" in circle] == ["best"]
-    assert "Number of topics: 5 proposed, the highest point of 11" in page.words
+    report = Report(auto_project / "report" / "index.html")
+    report.check()
+    assert len(report.all("svg")) == 1
+    assert len(report.all("circle")) == 11
+    assert [circle["class"] for circle in report.all("circle") if "class" in circle] == ["best"]
+    assert "Number of topics: 5 proposed, the highest point of 11" in report.words
     value = max(value for _, value in card(auto_project)["outputs"]["silhouettes"])
-    assert f"5 topics: {value:.3f}" in page.words
+    assert f"5 topics: {value:.3f}" in report.words
 
 
 def test_the_stage_is_reused(auto_project, small_folder, cli, tmp_path):

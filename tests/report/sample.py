@@ -1,7 +1,8 @@
-"""A made-up report, hostile names, and a reader of the page."""
+"""A made-up report, hostile names, and a reader of the pages."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from fastvbow.report.build import build_report
 from fastvbow.report.content import ReportContent
 from fastvbow.report.thumbnails import MAX_HEIGHT, MAX_WIDTH
 
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br", "input"}
 HOSTILE = [
     '"><script>alert(1)<&>.jpg',
     "two\nlines.jpg",
@@ -32,7 +33,6 @@ class Page(HTMLParser):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.folder = path.parent
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.text = ""
@@ -41,6 +41,9 @@ class Page(HTMLParser):
         self.close()
         assert not self.open
         self.words = " ".join(self.text.split())
+        ids = Counter(str(attrs["id"]) for _, attrs in self.tags if "id" in attrs)
+        assert not ids or max(ids.values()) == 1
+        self.ids = set(ids)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert len(dict(attrs)) == len(attrs)
@@ -52,11 +55,24 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text += data
+        self.text += data
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attrs for name, attrs in self.tags if name == tag]
+
+
+class Report:
+    """All pages of a report; `source`, `words` and `all` go through them in the order of their names."""
+
+    def __init__(self, index: Path) -> None:
+        self.folder = index.parent
+        self.pages = {path.name: Page(path) for path in sorted(self.folder.glob("*.html"))}
+        self.source = "\n".join(page.source for page in self.pages.values())
+        self.text = "\n".join(page.text for page in self.pages.values())
+        self.words = "\n".join(page.words for page in self.pages.values())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for page in self.pages.values() for attrs in page.all(tag)]
 
     def thumbs(self) -> set[str]:
         return {str(img["src"]) for img in self.all("img")}
@@ -64,22 +80,44 @@ class Page(HTMLParser):
     def originals(self) -> list[str]:
         return [str(a["href"]) for a in self.all("a") if a.get("class") == "frame"]
 
+    def topics(self) -> list[int]:
+        return [int(name[6:-5]) for name in self.pages if name.startswith("topic-")]
+
+    def data(self, name: str) -> dict:
+        """What ``data/NAME.js`` hands over."""
+        text = (self.folder / "data" / f"{name}.js").read_text(encoding="ascii")
+        assert not set("<>&") & set(text)
+        head, tail = f'fastvbow.put("{name}",', ");\n"
+        assert text.startswith(head) and text.endswith(tail)
+        return json.loads(text[len(head) : -len(tail)])
+
     def check(self) -> None:
         """What holds for every report."""
         on_disk = {f"thumbs/{path.name}" for path in (self.folder / "thumbs").iterdir()}
         assert self.thumbs() == on_disk
-        assert {path.name for path in self.folder.iterdir()} == {"index.html", "thumbs"}
-        ids = Counter(attrs["id"] for _, attrs in self.tags if "id" in attrs)
-        assert not ids or max(ids.values()) == 1
-        for a in self.all("a"):
-            href = str(a["href"])
-            assert href.startswith("file:///") or href[1:] in ids
-        for img in self.all("img"):
+        folders = {"assets", "data", "sheets", "thumbs"}
+        assert {path.name for path in self.folder.iterdir()} == {*self.pages, *folders}
+        for page in self.pages.values():
+            self._check(page)
+
+    def _check(self, page: Page) -> None:
+        for a in page.all("a"):
+            name, _, fragment = str(a["href"]).partition("#")
+            if not name.startswith("file:///"):
+                target = self.pages[name] if name else page
+                assert not fragment or fragment in target.ids or name == "browse.html"
+        for img in page.all("img"):
             assert img["loading"] == "lazy" and img["alt"] is not None
             assert 0 < int(str(img["width"])) <= MAX_WIDTH and 0 < int(str(img["height"])) <= MAX_HEIGHT
-        assert not self.all("script") and not any(name.startswith("on") for _, attrs in self.tags for name in attrs)
-        assert "http://" not in self.source and "https://" not in self.source and "url(" not in self.source
-        assert "@import" not in self.source
+        for address in [a["src"] for a in page.all("script")] + [a["href"] for a in page.all("link")]:
+            assert address == "data:," or (
+                str(address).startswith("assets/") and (self.folder / str(address)).is_file()
+            )
+        (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+        assert "default-src 'none'; script-src 'self' file:;" in str(policy)
+        assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+        assert "http://" not in page.source and "https://" not in page.source and "@import" not in page.source
+        assert len(page.all("h1")) == 1 and len(page.all("main")) == 1
 
 
 def photograph(index: int) -> np.ndarray:
@@ -108,7 +146,7 @@ def content(n: int = 60, n_topics: int = 4, **changes: object) -> ReportContent:
     return ReportContent(**(columns | changes))
 
 
-def page_of(made: ReportContent, folder: Path, **options: int) -> Page:
-    page = Page(build_report(made, folder, **options))
-    page.check()
-    return page
+def report_of(made: ReportContent, folder: Path, **options: int) -> Report:
+    report = Report(build_report(made, folder, **options))
+    report.check()
+    return report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from report.sample import content, page_of
+from report.sample import content, report_of
 
 from fastvbow.report.curve import HEIGHT, WIDTH, draw_curve
 
@@ -58,10 +58,12 @@ def test_no_curve():
 
 
 def test_the_page(tmp_path: Path) -> None:
-    """The curve stands in the section of the run; a page without one has none."""
-    page = page_of(content(silhouettes=[(2, 0.1), (3, 0.2), (4, 0.3), (5, 0.25)]), tmp_path / "report")
-    assert [svg["aria-label"] for svg in page.all("svg")] == ["Mean silhouette over the number of topics, highest at 4"]
-    assert "Number of topics: 4 proposed, the highest point of 4." in page.words
-    assert page.source.index('id="run"') < page.source.index("<svg")
-    assert "5 topics: 0.250" in page.words
-    assert not page_of(content(), tmp_path / "other").all("svg")
+    """The curve stands on the page of the run; a report without one has none."""
+    report = report_of(content(silhouettes=[(2, 0.1), (3, 0.2), (4, 0.3), (5, 0.25)]), tmp_path / "report")
+    assert [svg["aria-label"] for svg in report.all("svg")] == [
+        "Mean silhouette over the number of topics, highest at 4"
+    ]
+    assert "Number of topics: 4 proposed, the highest point of 4." in report.words
+    assert "<svg" in report.pages["run.html"].source
+    assert "5 topics: 0.250" in report.words
+    assert not report_of(content(), tmp_path / "other").all("svg")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import urllib.parse
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report.sample import HOSTILE, content, page_of, photograph
+from report.sample import HOSTILE, Report, content, photograph, report_of
 
 from fastvbow.errors import ImageError, UsageError
-from fastvbow.report import build, wording
+from fastvbow.report import pages as pages_module
+from fastvbow.report import wording
 from fastvbow.report.build import build_report
 from fastvbow.report.content import Skipped
 
@@ -24,19 +26,25 @@ def test_counts_and_sections(tmp_path: Path) -> None:
         metrics={"accuracy": 0.87124},
         topic_names={2: "By the sea"},
     )
-    page = page_of(made, tmp_path / "report", per_topic=6, n_uncertain=5)
+    report = report_of(made, tmp_path / "report", per_topic=6, n_uncertain=5)
     for piece in ("63 photographs", "60 grouped", "3 skipped", "4 of 4 topics in use", "0.871 accuracy"):
         number, words = piece.split(" ", 1)
-        assert f"<dt>{words}</dt><dd>{number}</dd>" in page.source
-    assert "1 min 14 s" in page.words and "not an image 2" in page.words and "By the sea" in page.words
+        assert f"<dt>{words}</dt><dd>{number}</dd>" in report.source
+    assert "1 min 14 s" in report.words and "not an image 2" in report.words and "By the sea" in report.words
     sizes = np.bincount(made.topic, minlength=4)
     for topic, size in enumerate(sizes):
-        assert f'id="topic-{topic}"' in page.source
-        assert f"{size} photographs · {100 * size / 60:.1f} % of all" in page.words
-    order = [int(a["id"].split("-")[1]) for a in page.all("section") if str(a["id"]).startswith("topic-")]
-    assert order == sorted(range(4), key=lambda t: (-sizes[t], t))
-    assert len(page.originals()) == sum(min(size, 6 + 4) for size in sizes) + 5
-    assert len(page.thumbs()) <= 4 * (6 + 4) + 5
+        words = report.pages[f"topic-{topic:03d}.html"].words
+        assert f"{size} photographs · {100 * size / 60:.1f} % of all" in words
+        assert ("← previous" in words) == (topic != sizes.argmax())
+    cards = [str(a["href"]) for a in report.pages["index.html"].all("a") if str(a["href"]).startswith("topic-")]
+    order = sorted(range(4), key=lambda t: (-sizes[t], t))
+    assert cards[:4] == [f"topic-{t:03d}.html" for t in order]
+    following = [
+        str(a["href"]) for t in order for a in report.pages[f"topic-{t:03d}.html"].all("a") if a.get("rel") == "next"
+    ]
+    assert following == cards[1:4]
+    assert len(report.originals()) == sum(min(size, 6 + 4 + 4) for size in sizes) + 5
+    assert len(report.thumbs()) <= 4 * (6 + 4 + 4) + 5
 
 
 @pytest.mark.parametrize("hidden", [None, "missing", "unreadable"])
@@ -71,25 +79,31 @@ def test_hostile_names(tmp_path: Path, hidden: str | None) -> None:
         metrics=dict.fromkeys(HOSTILE, 0.5),
         version=HOSTILE[0],
     )
-    page = page_of(made, tmp_path / "report")
-    assert "<script" not in page.source and "\u202e" not in page.source and r"\u202egpj.exe" in page.source
-    assert r"two\nlines.jpg" in page.words and r"latin-\udce9\udcff.jpg" in page.words and "{{ 7 * 7 }}" in page.words
+    report = report_of(made, tmp_path / "report")
+    assert "<script>" not in report.source and "\u202e" not in report.source and r"\u202egpj.exe" in report.source
+    assert (
+        r"two\nlines.jpg" in report.words
+        and r"latin-\udce9\udcff.jpg" in report.words
+        and "{{ 7 * 7 }}" in report.words
+    )
     if hidden:
-        assert not page.originals() and not page.all("img")
-        assert len([a for a in page.all("span") if a.get("class") == "gone"]) >= 2 * n
+        assert not report.originals() and not report.all("img")
+        assert len([a for a in report.all("span") if a.get("class") == "gone"]) >= 2 * n
     else:
-        found = {os.fsdecode(urllib.parse.unquote_to_bytes(href.removeprefix("file://"))) for href in page.originals()}
+        found = {
+            os.fsdecode(urllib.parse.unquote_to_bytes(href.removeprefix("file://"))) for href in report.originals()
+        }
         assert found == {str(path) for path in paths}
         assert all(Path(path).read_bytes() == b"original" for path in found)
-        assert all(href.isascii() and not set(href) & set("\"'<> \n#?") for href in page.originals())
-        assert {img["alt"] for img in page.all("img")} == {"", *map(wording.printable, HOSTILE)}
+        assert all(href.isascii() and not set(href) & set("\"'<> \n#?") for href in report.originals())
+        assert {img["alt"] for img in report.all("img")} == {"", *map(wording.printable, HOSTILE)}
 
 
 def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
     names = ["lone \ud800.jpg", "nul \0.jpg"]
     made = content(2, 1, ids=names, names=names, locate=lambda i: Path("/x", names[i]))
-    page = page_of(made, tmp_path / "report")
-    assert r"lone \ud800.jpg" in page.words and r"nul \x00.jpg" in page.words
+    report = report_of(made, tmp_path / "report")
+    assert r"lone \ud800.jpg" in report.words and r"nul \x00.jpg" in report.words
 
 
 def test_some_vanished(tmp_path: Path) -> None:
@@ -98,29 +112,29 @@ def test_some_vanished(tmp_path: Path) -> None:
             raise FileNotFoundError(i)
         return None if i % 3 == 1 else photograph(i)
 
-    page = page_of(content(read_photograph=read), tmp_path / "report", per_topic=3)
-    gone = [a for a in page.all("span") if a.get("class") == "gone"]
+    report = report_of(content(read_photograph=read), tmp_path / "report", per_topic=3)
+    gone = [a for a in report.all("span") if a.get("class") == "gone"]
     assert gone and all(str(a["aria-label"]).endswith("can no longer be read") for a in gone)
-    assert all(int(src[7:-4]) % 3 == 2 for src in page.thumbs()) and page.thumbs()
+    assert all(int(src[7:-4]) % 3 == 2 for src in report.thumbs()) and report.thumbs()
 
 
 def test_originals_without_a_file(tmp_path: Path) -> None:
-    page = page_of(content(locate=lambda i: None), tmp_path / "report")
-    assert "open the original" not in page.words
-    assert "open the original" in page_of(content(), tmp_path / "linked").words
-    assert not page.originals() and page.thumbs()
+    report = report_of(content(locate=lambda i: None), tmp_path / "report")
+    assert "open the original" not in report.words
+    assert "open the original" in report_of(content(), tmp_path / "linked").words
+    assert not report.originals() and report.thumbs()
 
 
 def test_nothing_skipped_no_labels(tmp_path: Path) -> None:
-    page = page_of(content(), tmp_path / "report")
-    assert "None: every file could be read." in page.words
-    assert "Agreement with the labels" not in page.words and 'class="labels"' not in page.source
+    report = report_of(content(), tmp_path / "report")
+    assert "None: every file could be read." in report.words
+    assert "Agreement with the labels" not in report.words and 'class="labels"' not in report.source
 
 
 def test_one_topic(tmp_path: Path) -> None:
-    page = page_of(content(10, 1, probability=np.ones(10), entropy=np.zeros(10)), tmp_path / "report")
-    assert 'id="uncertain"' not in page.source  # there is no doubt to show
-    assert "10 photographs · 100.0\u00a0% of all" in page.source and "Least certain" not in page.words
+    report = report_of(content(10, 1, probability=np.ones(10), entropy=np.zeros(10)), tmp_path / "report")
+    assert "Look at these first" not in report.words  # there is no doubt to show
+    assert "10 photographs · 100.0\u00a0% of all" in report.source and "Least certain" not in report.words
 
 
 @pytest.mark.parametrize(
@@ -128,73 +142,97 @@ def test_one_topic(tmp_path: Path) -> None:
     [([0, 1, 2], "Topic 3 is empty"), ([1], "Topics 0, 2, 3 are empty"), ([3], "Topics 0–2 are empty")],
 )
 def test_empty_topics(tmp_path: Path, topics: list[int], line: str) -> None:
-    page = page_of(content(topic=np.resize(topics, 60)), tmp_path / "report")
-    assert line in page.words
-    assert sum(str(a["id"]).startswith("topic-") for a in page.all("section")) == len(topics)
+    report = report_of(content(topic=np.resize(topics, 60)), tmp_path / "report")
+    assert line in report.words
+    assert report.topics() == topics
 
 
 def test_without_a_topic(tmp_path: Path) -> None:
     topic = np.zeros(60, dtype=np.int32)
     topic[:40] = -1
     nan = np.where(topic < 0, np.nan, 0.5)
-    page = page_of(content(topic=topic, probability=nan, entropy=nan), tmp_path / "report", n_uncertain=6)
-    assert "<dt>photographs</dt><dd>60</dd>" in page.source
-    assert "grouped60 of these, 40 without a feature skipped0" in page.words
-    assert "No feature (keypoint) was found in 40 photographs, so they are in no topic’s sheet." in page.words
-    assert "6 of them are shown." in page.words and len(page.originals()) == 20 + 6 + 6
-    assert "20 photographs · 33.3\u00a0% of all · mean probability 0.50" in page.source
+    report = report_of(content(topic=topic, probability=nan, entropy=nan), tmp_path / "report", n_uncertain=6)
+    assert "<dt>photographs</dt><dd>60</dd>" in report.source
+    assert "grouped60 of these, 40 without a feature skipped0" in report.words
+    assert "No feature (keypoint) was found in 40 photographs, so they are in no topic’s sheet." in report.words
+    assert "6 of them are shown, all in the browser." in report.words and len(report.originals()) == 20 + 6 + 6
+    assert "20 photographs · 33.3\u00a0% of all · mean probability 0.50" in report.source
 
 
 def test_images_are_grouped_and_skipped(tmp_path: Path) -> None:
     topic = np.arange(60) % 4
     skipped = [Skipped("a.txt", "not an image")]
-    every = page_of(content(topic=topic, skipped=skipped), tmp_path / "every").source
+    every = report_of(content(topic=topic, skipped=skipped), tmp_path / "every").source
     assert "<dt>grouped</dt><dd>60</dd>" in every and "without a feature" not in every
     topic[9] = -1
-    page = page_of(content(topic=topic, skipped=skipped), tmp_path / "but one")
-    assert "photographs61 grouped60 of these, 1 without a feature skipped1" in page.words
-    assert "was found in 1 photograph, so it is in no topic’s sheet." in page.words
+    report = report_of(content(topic=topic, skipped=skipped), tmp_path / "but one")
+    assert "photographs61 grouped60 of these, 1 without a feature skipped1" in report.words
+    assert "was found in 1 photograph, so it is in no topic’s sheet." in report.words
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
 def test_few_photographs(tmp_path: Path, n: int) -> None:
-    page = page_of(content(n, 2), tmp_path / "report")
-    assert ("No photograph was grouped." in page.words) == (n == 0)
-    assert len(page.thumbs()) == n
+    report = report_of(content(n, 2), tmp_path / "report")
+    assert ("No photograph was grouped." in report.words) == (n == 0)
+    assert len(report.thumbs()) == n
 
 
 def test_all_without_a_topic(tmp_path: Path) -> None:
-    page = page_of(content(topic=np.full(60, -1)), tmp_path / "report")
-    assert "grouped60 of these, 60 without a feature" in page.words
+    report = report_of(content(topic=np.full(60, -1)), tmp_path / "report")
+    assert "grouped60 of these, 60 without a feature" in report.words
     assert (
-        "No photograph is in a topic: no feature was found in any." in page.words
-        and "Topics 0–3 are empty" in page.words
+        "No photograph is in a topic: no feature was found in any." in report.words
+        and "Topics 0–3 are empty" in report.words
     )
 
 
-def test_many_skipped_are_bounded(tmp_path: Path) -> None:
-    skipped = [Skipped(f"{i:04d}.jpg", "broken" if i % 4 else "empty file") for i in range(1000)]
-    page = page_of(content(skipped=skipped), tmp_path / "report")
-    assert page.source.count('<li dir="auto">') == build.MAX_SKIPPED
-    assert "broken 750" in page.words and "empty file 250" in page.words
-    assert "and 250 more in skipped.parquet" in page.words
+def skipped_names(report: Report) -> list[tuple[str, list[str]]]:
+    """Every skipped page: its name, and the names on it."""
+    pages = sorted((name for name in report.pages if name.startswith("skipped")), key=lambda name: (len(name), name))
+    return [(name, re.findall(r'<li dir="auto">(.*?)</li>', report.pages[name].source)) for name in pages]
+
+
+def test_many_skipped_are_paged(tmp_path: Path) -> None:
+    skipped = [Skipped(f"{i:04d}.jpg", "broken" if i % 4 else "empty file") for i in range(2500)]
+    report = report_of(content(skipped=skipped), tmp_path / "report")
+    pages = skipped_names(report)
+    assert [name for name, _ in pages] == ["skipped.html", "skipped-2.html", "skipped-3.html"]
+    assert [len(names) for _, names in pages] == [1000, 1000, 500]
+    broken, empty = ([s.name for s in skipped if s.reason == reason] for reason in ("broken", "empty file"))
+    assert [name for _, names in pages for name in names] == broken + empty
+    assert "broken1,875 empty file625" in report.pages["skipped.html"].words
+    assert "broken 1,875, here 1,001 to 1,875" in report.pages["skipped-2.html"].words
+    assert "empty file 625, here 126 to 625" in report.pages["skipped-3.html"].words
+    assert "skipped.parquet" not in report.words
+    for name, _ in pages:
+        assert {f"skipped{end}.html" for end in ("", "-2", "-3")} <= {a["href"] for a in report.pages[name].all("a")}
+
+
+def test_very_many_skipped_are_bounded(tmp_path: Path) -> None:
+    skipped = [Skipped(f"{i:05d}.jpg", "broken" if i % 4 else f"reason {i % 8}") for i in range(16_000)]
+    report = report_of(content(skipped=skipped), tmp_path / "report")
+    pages = skipped_names(report)
+    assert [len(names) for _, names in pages] == [1000] * (pages_module.MAX_SKIPPED // 1000)
+    assert "and 2,000 more in skipped.parquet" in report.words and "reason 4 2,000" in report.words
+    last = report.pages[pages[-1][0]].words
+    assert last.count("skipped.parquet") == 3, "of the broken ones, and of both reasons for which no room was left"
 
 
 def test_other_labels_are_marked(tmp_path: Path) -> None:
     labels = ["coast"] * 60
     labels[7] = "kitchen"
-    page = page_of(content(60, 1, labels=labels), tmp_path / "report", per_topic=60, n_uncertain=0)
-    assert page.source.count('<span class="other" dir="auto">kitchen</span>') == 1
-    assert '<span class="other" dir="auto">coast</span>' not in page.source
-    assert "coast\u00a059 · kitchen\u00a01" in page.text
+    report = report_of(content(60, 1, labels=labels), tmp_path / "report", per_topic=60, n_uncertain=0)
+    assert report.source.count('<span class="other" dir="auto">kitchen</span>') == 1
+    assert '<span class="other" dir="auto">coast</span>' not in report.source
+    assert "coast\u00a059 · kitchen\u00a01" in report.text
 
 
 def test_the_percentage_of_a_label_is_of_the_labelled(tmp_path: Path) -> None:
     labels = [None] * 20 + ["kitchen"] * 10 + ["coast"] * 30
-    page = page_of(content(60, 1, labels=labels), tmp_path / "report")
-    (line,) = [a for a in page.all("span") if a.get("class") == "line minor common"]
+    report = report_of(content(60, 1, labels=labels), tmp_path / "report")
+    (line,) = [a for a in report.all("span") if a.get("class") == "line minor common"]
     assert line["title"] == "75.0\u00a0% of the topic’s labelled photographs bear the label coast"
-    assert "coast 75.0 %" in page.words and "share of the topic’s labelled photographs" in page.words
+    assert "coast 75.0 %" in report.words and "share of the topic’s labelled photographs" in report.words
 
 
 @pytest.mark.parametrize(
@@ -210,9 +248,9 @@ def test_the_percentage_of_a_label_is_of_the_labelled(tmp_path: Path) -> None:
 )
 def test_strips_lie_whole_in_a_common_tile(tmp_path: Path, shape: tuple[int, int], ratio: str, strip: bool) -> None:
     grey = np.full((*shape, 3), 128, dtype=np.uint8)
-    page = page_of(content(3, 1, read_photograph=lambda i: grey), tmp_path / "report")
-    assert {a["style"] for a in page.all("li") if "style" in a} == {f"--r:{ratio}"}
-    assert {a.get("class") for a in page.all("img")} == {"strip" if strip else None}
+    report = report_of(content(3, 1, read_photograph=lambda i: grey), tmp_path / "report")
+    assert {a["style"] for a in report.all("li") if "style" in a} == {f"--r:{ratio}"}
+    assert {a.get("class") for a in report.all("img")} == {"strip" if strip else None}
 
 
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
@@ -239,8 +277,8 @@ def test_threads_change_no_byte(tmp_path: Path, jobs: int) -> None:
             jobs=n,
             progress=lambda *step, n=n: steps[n].append((*step, threading.get_ident())),
         )
-        page = page_of(content(labels=["a"] * 60, read_photograph=read), tmp_path / "page", jobs=n)
-        written[n] = {p.relative_to(page.folder): p.read_bytes() for p in page.folder.rglob("*") if p.is_file()}
+        report = report_of(content(labels=["a"] * 60, read_photograph=read), tmp_path / "page", jobs=n)
+        written[n] = {p.relative_to(report.folder): p.read_bytes() for p in report.folder.rglob("*") if p.is_file()}
         assert written[n] == {
             p.relative_to(tmp_path / str(n)): p.read_bytes() for p in (tmp_path / str(n)).rglob("*") if p.is_file()
         }
@@ -256,7 +294,7 @@ def test_photographs_are_read_at_once(tmp_path: Path) -> None:
         both.wait()
         return photograph(i)
 
-    assert page_of(content(4, 1, read_photograph=read), tmp_path / "report", jobs=2).thumbs()
+    assert report_of(content(4, 1, read_photograph=read), tmp_path / "report", jobs=2).thumbs()
 
 
 def test_one_job_reads_in_the_calling_thread(tmp_path: Path) -> None:
@@ -266,7 +304,7 @@ def test_one_job_reads_in_the_calling_thread(tmp_path: Path) -> None:
         threads.add(threading.get_ident())
         return photograph(i)
 
-    page_of(content(read_photograph=read), tmp_path / "report")
+    report_of(content(read_photograph=read), tmp_path / "report")
     assert threads == {threading.get_ident()}
 
 
@@ -311,8 +349,11 @@ def test_a_photograph_is_read_once_and_only_if_shown(tmp_path: Path) -> None:
         reads[i] += 1
         return photograph(i)
 
-    page_of(content(2000, 3, read_photograph=read), tmp_path / "report", per_topic=5, n_uncertain=5)
-    assert max(reads.values()) == 1 and 3 * 9 <= len(reads) <= 3 * 9 + 5
+    report_of(content(2000, 3, read_photograph=read), tmp_path / "report", per_topic=5, n_uncertain=5, n_thumbnails=0)
+    assert max(reads.values()) == 1 and 3 * 13 <= len(reads) <= 3 * 13 + 5
+    reads.clear()
+    report_of(content(2000, 3, read_photograph=read), tmp_path / "report", per_topic=5, n_uncertain=5, n_thumbnails=300)
+    assert max(reads.values()) == 1 and len(reads) == 300
 
 
 def test_misuse_is_named(tmp_path: Path) -> None:
@@ -332,9 +373,9 @@ def test_misuse_is_named(tmp_path: Path) -> None:
 def test_a_merged_group_tells_its_topics(tmp_path):
     """Topics that went into another are not called empty; the others are."""
     made = content(topic=np.array([0, 1] * 30), n_topics=6, merged={0: [0, 3, 4]}, topic_names={1: "<b>Küche</b>"})
-    page = page_of(made, tmp_path)
-    assert "Topics 0, 3, 4" in page.words
-    assert "<b>Küche</b>" in page.words
-    assert "topic 1 ·" in page.words
-    assert "Topics 2, 5 are empty" in page.words
-    assert "<dt>of 4 topics in use</dt><dd>2</dd>" in page.source
+    report = report_of(made, tmp_path)
+    assert "Topics 0, 3, 4" in report.words
+    assert "<b>Küche</b>" in report.words
+    assert "topic 1 ·" in report.words
+    assert "Topics 2, 5 are empty" in report.words
+    assert "<dt>of 4 topics in use</dt><dd>2</dd>" in report.source

@@ -123,7 +123,10 @@
     const caption = element("p", { className: "caption" });
     if (topic.id >= 0) caption.append(element("span", { className: "p" }, probability.toFixed(2)), " ");
     if (query.topic === null) caption.append(element("a", { href: topic.page, dir: "auto" }, topic.title), " ");
-    if (label !== null) caption.append(element("span", { className: "own-label", dir: "auto" }, label), " ");
+    if (label !== null) {
+      const className = topic.label && topic.label !== label ? "other" : "own-label";
+      caption.append(element("span", { className, dir: "auto" }, label), " ");
+    }
     caption.append(element("span", { className: "name", dir: "auto" }, photograph.fileName));
     const made = element("li", {}, frame, caption);
     const own = photograph.picture && photograph.picture.width ? photograph.picture.width / photograph.picture.height : 4 / 3;
@@ -192,7 +195,7 @@
     const control = new AbortController();
     current = { key, control, result: { rows: [], looked: 0, of: 0, done: false } };
     const mine = current;
-    let told = 0;
+    let told = -Infinity;
     rows.search(query, control.signal, (result) => {
       mine.result = result;
       if (mine !== current || (!result.done && performance.now() - told < 200)) return;

@@ -47,7 +47,8 @@ const fastvbow = (() => {
     const number = Math.floor(slot / sheet.cells), cell = slot % sheet.cells;
     const cells = Math.min(sheet.cells, sheet.pictured - number * sheet.cells);
     const full = [sheet.columns * cellWidth, Math.ceil(cells / sheet.columns) * cellHeight];
-    const left = (cell % sheet.columns) * cellWidth, top = Math.floor(cell / sheet.columns) * cellHeight;
+    const left = (cell % sheet.columns) * cellWidth + sheet.margin;
+    const top = Math.floor(cell / sheet.columns) * cellHeight + sheet.margin;
     const share = (begin, part, whole) => (whole > part ? `${(100 * begin) / (whole - part)}%` : "0");
     shown.style.backgroundImage = `url("sheets/${String(number).padStart(4, "0")}.jpg")`;
     shown.style.backgroundSize = `${(100 * full[0]) / width}% ${(100 * full[1]) / height}%`;

@@ -3,8 +3,8 @@
 fastvbow.rows = (() => {
   const KEPT = 24;  // chunks in memory
 
-  /** Text as it is compared: é typed as one sign or as two is the same, and so are capitals and small letters. */
-  const folded = (text) => (/^[\x20-\x7e]*$/.test(text) ? text : text.normalize("NFKC")).toLowerCase();
+  /** Text as it is compared: é typed as one sign or as two is the same, and so are capitals, small letters, ß and ss. */
+  const folded = (text) => (/^[\x20-\x7e]*$/.test(text) ? text : text.normalize("NFKC").toUpperCase()).toLowerCase();
 
   /** A row as a page shows it. */
   function photograph(chunk, i, row, topic) {
