@@ -60,6 +60,7 @@ from fastvbow.cli_options import (
     topics_config,
     weights_text,
 )
+from fastvbow.cli_report import report
 from fastvbow.cli_select import select
 from fastvbow.cli_study import study
 from fastvbow.cli_subset import subset
@@ -308,28 +309,7 @@ def groups(project: ProjectArgument, labels: Labels = "none", as_json: Json = Fa
     stage_done(card, as_json, card.outputs["skipped"])
 
 
-@app.command()
-def report(
-    project: ProjectArgument,
-    per_topic: Annotated[int, typer.Option(help="Most typical photographs shown of each topic.", min=1)] = 24,
-    uncertain: Annotated[int, typer.Option(help="Most uncertain photographs shown.", min=0)] = 24,
-    thumbnails: Annotated[int, typer.Option(help="Most small thumbnails for browsing.", min=0)] = 4000,
-    jobs: Jobs = -1,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Write the HTML report."""
-    with working(quiet) as display:
-        from fastvbow import pipeline
-
-        card = pipeline.report(
-            project, per_topic=per_topic, uncertain=uncertain, thumbnails=thumbnails, jobs=jobs, listener=display
-        )
-    finish(
-        as_json,
-        {"stage": card.stage, **card.outputs, "seconds": card.seconds},
-        [f"report: {project / card.outputs['page']}"],
-    )
+app.command()(report)
 
 
 app.command()(add)

@@ -90,8 +90,8 @@ def test_the_extractors_have_parameters_in_their_order():
 
 def test_large_photographs_through_the_route(tmp_path, monkeypatch):
     shapes = []
-    encode = thumbnails.encode
-    monkeypatch.setattr(thumbnails, "encode", lambda pixels: shapes.append(pixels.shape) or encode(pixels))
+    shrink = thumbnails.shrink
+    monkeypatch.setattr(thumbnails, "shrink", lambda pixels, *box: shapes.append(pixels.shape) or shrink(pixels, *box))
     source = tmp_path / "photographs"
     source.mkdir()
     for i in range(4):

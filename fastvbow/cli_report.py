@@ -1,0 +1,37 @@
+"""The command ``fastvbow report``: it translates words into a call of `fastvbow.pipeline.report`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fastvbow.cli_frame import finish, working
+from fastvbow.cli_options import Jobs, Json, ProjectArgument, Quiet
+
+__all__ = ["report"]
+
+
+def report(
+    project: ProjectArgument,
+    per_topic: Annotated[int, typer.Option(help="Most typical photographs on each topic's page.", min=1)] = 24,
+    uncertain: Annotated[int, typer.Option(help="Most uncertain photographs of all, on the first page.", min=0)] = 24,
+    thumbnails: Annotated[
+        int, typer.Option(help="Photographs with a small thumbnail for browsing, about 4 kB each.", min=0)
+    ] = 4000,
+    jobs: Jobs = -1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the HTML report: an overview, a page for each topic, and all photographs to search and filter."""
+    with working(quiet) as display:
+        from fastvbow import pipeline
+
+        card = pipeline.report(
+            project, per_topic=per_topic, uncertain=uncertain, thumbnails=thumbnails, jobs=jobs, listener=display
+        )
+    finish(
+        as_json,
+        {"stage": card.stage, **card.outputs, "seconds": card.seconds},
+        [f"report: {project / card.outputs['page']}"],
+    )
