@@ -111,15 +111,15 @@ def write_skipped(site: Site) -> None:
         )
 
 
-def write_run(site: Site, n_thumbnails: int, picture_bytes: int) -> None:
+def write_run(site: Site, n_pictured: int, most_pictured: int, picture_bytes: int) -> None:
     """Write ``run.html``: times, scores, parameters, the curve of the number of topics, and the report's own size.
 
     Parameters
     ----------
     site : Site
         With all other pages and all data written.
-    n_thumbnails : int
-        Photographs that have one.
+    n_pictured, most_pictured : int
+        Photographs that have a picture, and how many can have one with these settings.
     picture_bytes : int
         Bytes of all pictures.
     """
@@ -130,7 +130,8 @@ def write_run(site: Site, n_thumbnails: int, picture_bytes: int) -> None:
         seconds=sum(content.seconds.values()),
         metrics=dict(content.metrics or {}),
         curve=draw_curve(content.silhouettes, content.n_topics),
-        n_thumbnails=n_thumbnails,
+        n_pictured=n_pictured,
+        most_pictured=most_pictured,
         picture_bytes=picture_bytes,
         page_bytes=site.n_bytes["pages"],
         data_bytes=site.n_bytes["data"],

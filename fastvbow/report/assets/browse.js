@@ -74,8 +74,8 @@
         label.append(element("option", { value: query.label, textContent: query.label }));
       }
       label.value = query.label === null ? "" : query.label;
-      labelled.value = query.labelled;
     }
+    if (labelled) labelled.value = query.labelled;
     put(from, query.low > 0 ? String(query.low / 1000) : "");
     put(to, query.high < 1000 ? String(query.high / 1000) : "");
     uncertain.checked = query.uncertain;
@@ -254,6 +254,7 @@
     } else {
       for (const field of form.querySelectorAll(".of-labels")) field.remove();
     }
+    if (!index.unlabelled) for (const field of form.querySelectorAll(".of-both")) field.remove();
     at("doubt").textContent = `entropy from ${(index.uncertain / 1000).toFixed(2)} nats`;
     form.hidden = false;
     listen();
