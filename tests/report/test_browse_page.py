@@ -76,15 +76,21 @@ def test_addresses_of_odd_names(tmp_path):
 
 
 def test_several_roots_and_no_files(tmp_path):
-    roots = [Path("/a/000.jpg"), Path("/b/other.jpg"), None, Path("/a/003.jpg")]
-    names = [f"{i:03d}.jpg" for i in range(4)]
-    made = content(4, 1, names=names, ids=names, locate=roots.__getitem__)
+    roots = [Path("/a/000.jpg"), Path("/b/001.jpg"), None, Path("/a/003.jpg"), Path("/b/other.jpg")]
+    names = [f"{i:03d}.jpg" for i in range(5)]
+    made = content(5, 1, probability=np.arange(9, 4, -1) / 9, names=names, ids=names, locate=roots.__getitem__)
     rows = {row[0]: row[1] for row in rows_of(report_of(made, tmp_path / "report"))}
-    assert [rows[name] for name in names] == ["file:///a/000.jpg", "file:///b/other.jpg", None, "file:///a/003.jpg"]
-    made = content(4, 1, names=names, ids=names, locate=lambda i: None)
+    assert [rows[name] for name in names] == [
+        "file:///a/000.jpg",
+        "file:///b/001.jpg",
+        None,
+        "file:///a/003.jpg",
+        "file:///b/other.jpg",
+    ]
+    made = content(5, 1, names=names, ids=names, locate=lambda i: None)
     report = report_of(made, tmp_path / "other")
-    assert [row[1] for row in rows_of(report)] == [None] * 4 and report.data("rows-0000")["hrefs"] == {}
-    relative = content(4, 1, names=names, ids=names, locate=lambda i: Path("photographs", names[i]))
+    assert [row[1] for row in rows_of(report)] == [None] * 5 and report.data("rows-0000")["hrefs"] == {}
+    relative = content(5, 1, names=names, ids=names, locate=lambda i: Path("photographs", names[i]))
     rows = {row[0]: row[1] for row in rows_of(report_of(relative, tmp_path / "relative"))}
     assert rows["003.jpg"] == (Path.cwd() / "photographs" / "003.jpg").as_uri()
 

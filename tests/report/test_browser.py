@@ -412,6 +412,12 @@ def test_the_policy_stops_injected_scripts(browser: Browser, plain: Report, tmp_
             assert kind in blocked, kind
 
 
+def test_only_addresses_of_files_are_opened(browser: Browser, plain: Report) -> None:
+    browse(browser, plain)
+    given = ["file:///a.jpg", "javascript:alert(1)", " javascript:alert(1)", "http://a/", "//a/b", "FILE:///a", None, 3]
+    assert browser.run("return arguments[0].map(fastvbow.fileAddress)", given) == ["file:///a.jpg", *[None] * 7]
+
+
 def test_without_scripts(browser: Browser, plain: Report) -> None:
     """All pages but the browser are whole, and that one says what it needs."""
     try:

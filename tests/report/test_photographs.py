@@ -18,10 +18,11 @@ class Use:
 
     def __init__(self, wanted):
         self.wanted = wanted
-        self.kept = []
+        self.kept, self.were_cut = [], set()
         self.threads = set()
 
     def cut(self, index, pixels):
+        self.were_cut.add(index)
         return index, int(pixels[0, 0, 0])
 
     def keep(self, index, piece):
@@ -49,6 +50,7 @@ def test_each_use_gets_its_own_in_order(jobs):
     gone = {4, 6, 8, 10}
     assert every.kept == [(i, None if i in gone else (i, i)) for i in order]
     assert some.kept == [(15, (15, 15)), (4, None), (3, (3, 3))] and none.kept == []
+    assert some.were_cut == {15, 3} and not none.were_cut, "nothing is made in vain"
     assert set(reads.values()) == {1} and set(reads) == set(range(20))
     assert every.threads == {threading.get_ident()}
     assert steps == [(i, 20) for i in range(1, 21)]
