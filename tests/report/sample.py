@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from fastvbow.report import wording
 from fastvbow.report.build import build_report
 from fastvbow.report.content import ReportContent
 from fastvbow.report.thumbnails import MAX_HEIGHT, MAX_WIDTH
@@ -99,6 +101,9 @@ class Report:
         assert {path.name for path in self.folder.iterdir()} == {*self.pages, *folders}
         for page in self.pages.values():
             self._check(page)
+        for path in (self.folder / "data").iterdir():
+            for text in strings_of(self.data(path.stem)):
+                assert text == wording.printable(text), "fit for showing as it is"
 
     def _check(self, page: Page) -> None:
         for a in page.all("a"):
@@ -118,6 +123,15 @@ class Report:
         assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
         assert "http://" not in page.source and "https://" not in page.source and "@import" not in page.source
         assert len(page.all("h1")) == 1 and len(page.all("main")) == 1
+
+
+def strings_of(value: object) -> Iterator[str]:
+    """All strings of a value of JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from strings_of(part)
 
 
 def photograph(index: int) -> np.ndarray:
