@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fastvbow.cli_assign import drift_json
 from fastvbow.cli_frame import finish, working
 from fastvbow.cli_options import (
     Batch,
@@ -52,6 +53,9 @@ def add(
         ),
     ] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Make the report anew.")] = True,
+    drift: Annotated[
+        bool, typer.Option(help="Warn where too many are unlike those that the words were learned from.")
+    ] = True,
     jobs: Jobs = -1,
     device: Device = "auto",
     executor: Executor = _OPTIONS.executor,
@@ -77,6 +81,7 @@ def add(
             labels=labels,
             update=update,
             report=report,
+            drift=drift,
             options=extract_options(executor, max_memory, "", max_error_rate, limit, batch),
             jobs=jobs,
             device=device,
@@ -88,6 +93,7 @@ def add(
         "already": found.n_already,
         "groups": {str(topic): n for topic, n in sorted(Counter(found.grouping.topic.tolist()).items())},
         "seconds": found.seconds,
+        **drift_json(found.grouping),
     }
     finish(as_json, plain, _lines(found, project, source), found.n_skipped)
 

@@ -13,7 +13,7 @@ from fastvbow.cli_options import Device, Embeddings, Jobs, Json, ProjectArgument
 if TYPE_CHECKING:
     from fastvbow.groups.grouping import Grouping
 
-__all__ = ["assign"]
+__all__ = ["assign", "drift_json"]
 
 
 def assign(
@@ -44,10 +44,15 @@ def _json(found: Grouping) -> dict[str, Any]:
         "grouped": len(found),
         "skipped": len(found.skipped),
     }
-    if (report := found.drift) is not None:
-        told = {"misfits": report.n_misfits, "expected": report.expected, "p": report.p_value}
-        counted["drift"] = told | {"drifted": report.drifted}
-    return counted
+    return counted | drift_json(found)
+
+
+def drift_json(found: Grouping) -> dict[str, Any]:
+    """How well new photographs fit the model, for machines; nothing where that is not known."""
+    if (report := found.drift) is None:
+        return {}
+    told = {"misfits": report.n_misfits, "expected": report.expected, "p": report.p_value}
+    return {"drift": told | {"drifted": report.drifted}}
 
 
 def _line(found: Grouping, output: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from fastvbow.errors import UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, one_thread_each
 from fastvbow.features.embeddings import EmbeddingFile, Embeddings
+from fastvbow.groups.drift import DriftReport
 from fastvbow.groups.grouping import Grouping, Skipped, group, read_table
 from fastvbow.images.joining import joined
 from fastvbow.images.labels import read_labels
@@ -31,6 +32,7 @@ from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.additions import News, find_news
 from fastvbow.pipeline.beforehand import labels_identity
+from fastvbow.pipeline.drift import drift_of, drift_reference
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import check_device, extract_table, match_embeddings
 from fastvbow.pipeline.grouping import require_groups
@@ -43,6 +45,7 @@ from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.topics.inference import likeliest_topics
 from fastvbow.topics.lda import GibbsLDA
+from fastvbow.words.vocabulary import Vocabulary
 
 __all__ = ["Added", "add"]
 
@@ -82,6 +85,7 @@ def add(
     labels: str | None = None,
     update: bool = False,
     report: bool = True,
+    drift: bool = True,
     options: ExtractOptions | None = None,
     jobs: int | None = None,
     device: str = "auto",
@@ -113,6 +117,9 @@ def add(
         vocabulary stays as it is; all mixtures are inferred again, so that old photographs may change their groups.
     report : bool, default=True
         Make the report anew.
+    drift : bool, default=True
+        Hold the new photographs against those that the words were learned from, and warn where too many do not fit
+        (`fastvbow.groups.drift`); ``drift`` of the grouping tells more.
     options : ExtractOptions, optional
         How extraction goes about it; ``limit`` counts new photographs, and skipped ones are always looked at again.
     jobs : int, optional
@@ -156,7 +163,10 @@ def add(
             listener(Event("add", "begin", f"{len(news)} new images, {news.n_already} are there already"))
             names = None if matched is None else matched.of(news.rows)
             waiting = _describe(folder, news.table, origin, names, options, workers, device, listener)
-            added = _join(folder, waiting, known, news, origin, labels, update, workers, listener)
+            fit = _fit(folder, waiting) if drift else None
+            added = replace(_join(folder, waiting, known, news, origin, labels, update, workers, listener), drift=fit)
+            if fit is not None and fit.drifted:
+                listener(Event("add", "warning", fit.message))
             listener(Event("add", "end", f"{len(added)} grouped, {len(added.skipped)} skipped"))
         page = project / pipeline.report(project, jobs=jobs, listener=listener).outputs["page"] if report else None
     seconds = round(time.perf_counter() - started, 3)
@@ -199,6 +209,13 @@ def _describe(
     pipeline.encode(waiting.root, origin.encode_config, jobs=jobs, listener=tell)
     take_model(waiting, model, jobs=jobs, listener=tell)
     return waiting
+
+
+def _fit(project: ProjectFolder, waiting: ProjectFolder) -> DriftReport | None:
+    """How well the new photographs fit; None where the project has too few to tell."""
+    vocabulary = Vocabulary.load(project.vocabulary)
+    reference = drift_reference(project, vocabulary)
+    return None if reference is None else drift_of(reference, waiting, vocabulary)
 
 
 def _taken(origin: Origin) -> tuple[Taken, Taken]:

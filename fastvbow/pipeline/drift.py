@@ -2,10 +2,10 @@
 
 Format ``fastvbow-drift``, version 1: ``drift.safetensors`` in the project folder is a cache, which MAY be missing and
 MAY be removed at any time. Its metadata MUST hold one entry, ``fastvbow-drift``: a JSON object with ``version``,
-``of``, the fingerprint of the words that the photographs are described by, and ``views``, the views' names in order. A
-reader MUST take a file where ``version`` or ``of`` differs for missing. ``VIEW.inverse`` (d + 1, d + 1) float32 and
-``VIEW.scores`` (n,) float64 are those of each view; ``least`` (n,) float64. It is made when new photographs are first
-held against the project: of `MOST_IMAGES` at most, drawn evenly, in about a second for 1280 dimensions.
+``of``, the fingerprint of the words as they were before photographs were added, and ``views``, the views' names in
+order. A reader MUST take a file where ``version`` or ``of`` differs for missing. ``VIEW.inverse`` (d + 1, d + 1)
+float32 and ``VIEW.scores`` (n,) float64 are those of each view; ``least`` (n,) float64. It is made when new photographs
+are first held against the project: of `MOST_IMAGES` at most, drawn evenly, in about a second for 1280 dimensions.
 
 The views are the CNN's vectors (or embeddings), its maps, each the mean of its cells, and the words of the keypoints,
 as square roots of their frequencies. The words of the vectors are none: there are too few photographs a word, so that
@@ -26,13 +26,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from fastvbow.executors import one_thread_each
-from fastvbow.groups.drift import LEAST_IMAGES, DriftReference
-from fastvbow.pipeline.encoding import open_tokens
+from fastvbow.features.store import FeatureShard
+from fastvbow.groups.drift import LEAST_IMAGES, DriftReference, DriftReport
+from fastvbow.pipeline.encoding import TokenShard, open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.project import ProjectFolder, fingerprint_of, replace_file
 from fastvbow.words.vocabulary import Vocabulary, unit_rows
 
-__all__ = ["FORMAT", "VERSION", "drift_reference", "views_of"]
+__all__ = ["FORMAT", "VERSION", "drift_of", "drift_reference", "views_of"]
 
 FORMAT = "fastvbow-drift"
 VERSION = 1
@@ -106,7 +107,11 @@ def drift_reference(project: ProjectFolder, vocabulary: Vocabulary) -> DriftRefe
     DriftReference or None
         None where there are fewer than `fastvbow.groups.drift.LEAST_IMAGES` photographs: they do not tell what is rare.
     """
-    of = fingerprint_of([FORMAT, VERSION, project.require("encode").inputs, MOST_IMAGES])
+    project.require("encode")
+    words = project.require("vocabulary")
+    # photographs that were added later are no measure of what the words were learned from
+    before = words.outputs.get("before additions", {"vocabulary": words.fingerprint, "images": None})
+    of = fingerprint_of([FORMAT, VERSION, {"vocabulary": before["vocabulary"]}, MOST_IMAGES])
     path = project.root / "drift.safetensors"
     with (
         contextlib.suppress(OSError, SafetensorError, KeyError, TypeError, msgspec.DecodeError),
@@ -119,7 +124,7 @@ def drift_reference(project: ProjectFolder, vocabulary: Vocabulary) -> DriftRefe
                 {view: file.get_tensor(f"{view}.scores") for view in known.views},
                 file.get_tensor("least"),
             )
-    views_of_own = _own_views(project, vocabulary)
+    views_of_own = _own_views(project, vocabulary, before["images"])
     if not views_of_own or len(next(iter(views_of_own.values()))) < LEAST_IMAGES:
         return None
     with one_thread_each():
@@ -133,10 +138,28 @@ def drift_reference(project: ProjectFolder, vocabulary: Vocabulary) -> DriftRefe
     return reference
 
 
-def _own_views(project: ProjectFolder, vocabulary: Vocabulary) -> dict[str, NDArray[np.float32]]:
-    """The views of a project's photographs, of `MOST_IMAGES` at most."""
+def drift_of(reference: DriftReference, project: ProjectFolder, vocabulary: Vocabulary) -> DriftReport:
+    """Hold all photographs of a project against the reference of another one that has the same words.
+
+    Parameters
+    ----------
+    reference : DriftReference
+    project : ProjectFolder
+        Its photographs have to have their words.
+    vocabulary : Vocabulary
+    """
+    tails = [np.empty((0, len(reference.inverses)))]
+    for shard, part in zip(open_shards(project), open_tokens(project), strict=True):
+        rows = np.flatnonzero(shard.read)
+        if len(rows):
+            tails.append(reference.tails(_views(shard, part, rows, vocabulary)))
+    return reference.report(np.concatenate(tails))
+
+
+def _own_views(project: ProjectFolder, vocabulary: Vocabulary, n_images: int | None) -> dict[str, NDArray[np.float32]]:
+    """The views of a project's photographs, the first `n_images` or all, of `MOST_IMAGES` at most."""
     shards, tokens = open_shards(project), open_tokens(project)
-    read = np.flatnonzero(np.concatenate([shard.read for shard in shards]))
+    read = np.flatnonzero(np.concatenate([shard.read for shard in shards])[:n_images])
     chosen = read[np.linspace(0, len(read) - 1, min(MOST_IMAGES, len(read))).astype(np.int64)]
     parts, first = [], 0
     for shard, part in zip(shards, tokens, strict=True):
@@ -144,12 +167,19 @@ def _own_views(project: ProjectFolder, vocabulary: Vocabulary) -> dict[str, NDAr
         first += shard.card.n_images
         if not len(rows):
             continue
-        features = {}
-        for modality in set(_VIEWS) & set(shard.card.rows):
-            features[modality] = _taken(shard.descriptors(modality), shard.offsets(modality), rows)
-        words, _ = _taken(part.words, part.offsets, rows)
-        parts.append(views_of(vocabulary, features, words, part.counts[rows]))
+        parts.append(_views(shard, part, rows, vocabulary))
     return {view: np.concatenate([part[view] for part in parts]) for view in (parts[0] if parts else ())}
+
+
+def _views(
+    shard: FeatureShard, tokens: TokenShard, rows: NDArray[np.int64], vocabulary: Vocabulary
+) -> dict[str, NDArray[np.float32]]:
+    """The views of some photographs of a shard."""
+    features = {}
+    for modality in set(_VIEWS) & set(shard.card.rows):
+        features[modality] = _taken(shard.descriptors(modality), shard.offsets(modality), rows)
+    words, _ = _taken(tokens.words, tokens.offsets, rows)
+    return views_of(vocabulary, features, words, tokens.counts[rows])
 
 
 def _taken(

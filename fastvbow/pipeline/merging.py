@@ -241,6 +241,8 @@ class _Merge:
         (extract, described), (encode, encoded), (modelled, inferred) = self._cards
         worded, grouped = self.project.require("vocabulary"), self.project.require("groups")
         place = {"taken from": "this project, before photographs were added"}
+        # for how well others fit: what has learned from all anew says nothing of this
+        before = {"vocabulary": worded.fingerprint, "images": extract.outputs["images"]}
         extract = msgspec.structs.replace(
             extract,
             inputs={"images": self.table.fingerprint()},
@@ -252,7 +254,7 @@ class _Merge:
             worded,
             parameters=vocabulary,
             inputs={"extract": extract.fingerprint},
-            outputs=place | worded.outputs,
+            outputs={**place, "before additions": before} | worded.outputs,
         )
         encode = msgspec.structs.replace(
             encode,

@@ -205,3 +205,32 @@ def test_photographs_of_scenes(data_folder, tmp_path):
     assert len(set(usual.values())) == 4
     met = [usual[kind] == topic for kind, topic in zip(found.labels, found.topic.tolist(), strict=True)]
     assert np.mean(met) > 0.9
+
+
+def test_drift_is_told_of(small_copy, small_folder, cli, tmp_path):
+    """As `assign` tells it; and what was added is no measure for what is added later."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for number, path in enumerate(sorted(small_folder.rglob("*.jpg"))[::4]):
+        image = cv2.imread(str(path))
+        noise = np.random.default_rng(number).integers(0, 256, image.shape, np.uint8)
+        cv2.imwrite(str(other / f"{number:02d}.jpg"), cv2.medianBlur(noise, 3))
+    wanted = Project.open(small_copy).assign(sorted(other.iterdir()), drift=True).drift
+    assert wanted.drifted
+    for limit in ("8", "0"):
+        outcome = cli("add", small_copy, other, "--no-report", "--limit", limit, "--json")
+        assert outcome.code == 0
+        assert json.loads(outcome.out)["drift"]["drifted"] is True
+        assert "words and topics were not learned for such" in " ".join(outcome.err.split())
+    again = Project.open(small_copy).assign(sorted(other.iterdir()), drift=True).drift
+    np.testing.assert_array_equal(again.p_values, wanted.p_values)
+    same = tmp_path / "same"
+    same.mkdir()
+    for number, path in enumerate(sorted(small_folder.rglob("*.jpg"))[::6]):
+        shutil.copy(path, same / f"{number}.jpg")
+    outcome = cli("add", small_copy, same, "--no-report", "--json")
+    assert json.loads(outcome.out)["drift"]["drifted"] is False and "were not learned" not in outcome.err
+    assert "drift" not in json.loads(cli("add", small_copy, same, "--no-report", "--json").out), "nothing is new"
+    pipeline.run(small_folder, small_copy, topics_config=TopicsConfig(topics=PHOTOGRAPHS))
+    learned = Project.open(small_copy).assign(sorted(other.iterdir()), drift=True).drift
+    assert learned.n_misfits < wanted.n_misfits, "trained anew, the project has learned what they are like"

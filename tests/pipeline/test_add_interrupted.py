@@ -50,9 +50,9 @@ def prepared(sift_project, later, tmp_path_factory) -> Path:
 
 
 def state(project: Path) -> dict[str, bytes]:
-    """All bytes of a project that count, without how long the stages took."""
+    """All bytes of a project that count, without how long the stages took, and caches."""
     held = {name: data for name, (_, data) in snapshot(project).items() if not name.startswith(("stages/", "report/"))}
-    return {name: data for name, data in held.items() if not name.startswith(("adding/", "change/", "."))}
+    return {name: data for name, data in held.items() if not name.startswith(("adding/", "change/", "drift.", "."))}
 
 
 class Stopped(BaseException):
