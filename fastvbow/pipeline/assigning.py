@@ -175,7 +175,9 @@ class Project:
     ) -> Iterator[Assigned]:
         """Group photographs one after another, as they come: memory does not grow with their number.
 
-        Photographs are drawn from `images` only as results are taken, at most eight for each thread ahead of them.
+        Photographs are drawn from `images` only as results are taken, at most eight for each thread ahead of them. As
+        long as the iterator is open, BLAS and OpenCV have one thread each in the whole process: close one that you
+        leave.
 
         Parameters
         ----------

@@ -48,7 +48,7 @@ def script(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         root = str(Path(pipeline.__file__).parents[2])
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
         done = subprocess.run(
-            [sys.executable, file, *map(str, words)], env=env, capture_output=True, text=True, timeout=120
+            [sys.executable, file, *map(str, words)], env=env, capture_output=True, text=True, timeout=400
         )
         assert done.returncode == 0, done.stderr
         return {**json.loads(done.stdout.splitlines()[-1]), "stderr": done.stderr}
@@ -62,6 +62,8 @@ def test_spawned_workers(sift_folder, tmp_path):
         futures = [executor.submit(make, sift_folder, tmp_path / name) for name in "ab"]
         found = [future.result(timeout=120) for future in futures]
     assert found[0] == found[1] == pq.read_table(tmp_path / "a" / "groups.parquet")["topic"].to_pylist()
+    with multiprocessing.get_context("spawn").Pool(1) as pool:  # daemonic, as Celery's: it may have no children
+        assert pool.apply(make, (sift_folder, tmp_path / "c")) == found[0]
 
 
 def test_several_projects_at_once_in_one_process(sift_folder, tmp_path):
@@ -199,7 +201,7 @@ from fastvbow.executors import one_thread_each
 project, paths = Project.open(sys.argv[1]), sorted(Path(sys.argv[2]).rglob("*.jpg"))[:3]
 
 def child(work):
-    # what a forked process says of its work; "hangs" after 20 seconds
+    # what a forked process says of its work; "hangs" after a minute
     read, write = os.pipe()
     number = os.fork()
     if not number:
@@ -210,7 +212,7 @@ def child(work):
         os.write(write, json.dumps(said).encode())
         os._exit(0)
     os.close(write)
-    for _ in range(200):
+    for _ in range(600):
         if os.waitpid(number, os.WNOHANG)[0]:
             return json.loads(os.read(read, 1 << 16))
         time.sleep(0.1)
@@ -246,6 +248,32 @@ print(json.dumps({"forked": child(again), "parent": np.array_equal(project.assig
     assert files == ["program.py"], "the caller's line"
     assert told["parent"]
     assert "forked" not in told["stderr"], "nothing of it in the parent"
+
+
+def test_forked_workers_that_open_for_themselves(script, sift_project, sift_folder, tmp_path):
+    """The parent has done the same before, so that all libraries and their threads are there."""
+    told = script(
+        FORK
+        + """
+from fastvbow import pipeline
+from fastvbow.config import ExtractConfig, TopicsConfig
+
+def make(name):
+    config = ExtractConfig(features=("sift",), keypoints=100)
+    folder = Path(sys.argv[3]) / name
+    how = dict(extract_config=config, topics_config=TopicsConfig(topics=3, sweeps=20), jobs=2)
+    pipeline.run(Path(sys.argv[2]), folder, **how)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return Project.open(folder).assign(paths, jobs=2).theta.tolist()
+wanted = make("parent")
+print(json.dumps({"same": [child(lambda: make(name) == wanted) for name in ("a", "b")]}))
+""",
+        sift_project,
+        sift_folder,
+        tmp_path,
+    )
+    assert told["same"] == [True, True]
 
 
 def test_a_fork_amid_another_threads_work(script, sift_project, sift_folder):
