@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.executors import one_thread_each
 from fastvbow.features.store import FeatureShard
 from fastvbow.groups.drift import LEAST_IMAGES, DriftReference, DriftReport
@@ -150,6 +151,7 @@ def drift_of(reference: DriftReference, project: ProjectFolder, vocabulary: Voca
     """
     tails = [np.empty((0, len(reference.inverses)))]
     for shard, part in zip(open_shards(project), open_tokens(project), strict=True):
+        check_cancelled()
         rows = np.flatnonzero(shard.read)
         if len(rows):
             tails.append(reference.tails(_views(shard, part, rows, vocabulary)))
@@ -163,6 +165,7 @@ def _own_views(project: ProjectFolder, vocabulary: Vocabulary, n_images: int | N
     chosen = read[np.linspace(0, len(read) - 1, min(MOST_IMAGES, len(read))).astype(np.int64)]
     parts, first = [], 0
     for shard, part in zip(shards, tokens, strict=True):
+        check_cancelled()
         rows = chosen[(chosen >= first) & (chosen < first + shard.card.n_images)] - first
         first += shard.card.n_images
         if not len(rows):

@@ -88,6 +88,28 @@ MADE = {
 }
 
 
+def test_adding_ends_anywhere_and_goes_on(sift_project, small_folder, tmp_path):
+    new = tmp_path / "new"
+    new.mkdir()
+    for path in sorted(small_folder.rglob("*-11.jpg")):
+        shutil.copy(path, new)
+
+    def add(project: Path) -> None:
+        pipeline.add(project, new, report=False, jobs=1)
+
+    undisturbed, whole = Path(shutil.copytree(sift_project, tmp_path / "undisturbed")), After(float("inf"))
+    with cancelling(whole):
+        add(undisturbed)
+    for share in (0, 0.3, 0.6, 0.95):
+        project = Path(shutil.copytree(sift_project, tmp_path / f"at-{share}"))
+        before = contents(project)
+        with pytest.raises(Cancelled), cancelling(After(int(share * whole.asked))):
+            add(project)
+        assert {n: b for n, b in contents(project).items() if not n.startswith("adding/")} == before
+        add(project)
+        assert contents(project) == contents(undisturbed)
+
+
 def test_worker_processes_are_ended(photographs, tmp_path):
     how = {"options": ExtractOptions(executor="processes"), "jobs": 2}
     config, project = ExtractConfig(features=("sift",)), tmp_path / "project"

@@ -96,6 +96,29 @@ def test_the_cache(small_copy, more, monkeypatch):
     assert cache.read_bytes() != content, "other words"
 
 
+def test_what_is_added(small_copy, others, more, cli, tmp_path, recorder):
+    """`add` warns as `assign` does, and foreign photographs do not become usual by being added."""
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    for number, content in enumerate(others):
+        (foreign / f"{number:02d}.jpg").write_bytes(content)
+    (small_copy / "drift.safetensors").unlink(missing_ok=True)
+    outcome = cli("add", small_copy, foreign, "--no-report", "--json")
+    assert outcome.code == 0, outcome.err
+    opened, told = Project.open(small_copy), json.loads(outcome.out)["drift"]
+    wanted = opened.assign(others, drift=True).drift
+    assert (told["misfits"], told["expected"], told["p"]) == (wanted.n_misfits, wanted.expected, wanted.p_value)
+    assert told["drifted"]
+    assert f"{wanted.n_misfits} of 24 new photographs are less like" in outcome.err.replace("\n", " ")
+    found = pipeline.add(small_copy, more[0].parent.parent, report=False, listener=recorder)
+    assert len(found.grouping.drift) == len(found.grouping) == found.n_new
+    assert not found.grouping.drift.drifted
+    assert "less like" not in recorder.message("add", "warning")
+    again = opened.assign(sorted(more[0].parent.parent.rglob("*.jpg"))[:7], drift=True).drift
+    np.testing.assert_array_equal(found.grouping.drift.p_values[:7], again.p_values)
+    assert pipeline.add(small_copy, foreign, report=False).grouping.drift is None, "nothing new"
+
+
 def test_a_project_that_cannot_be_written(small_copy, more, monkeypatch):
     (small_copy / "drift.safetensors").unlink(missing_ok=True)
     wanted = Project.open(small_copy).assign(more[:5], drift=True).drift.p_values
