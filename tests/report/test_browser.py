@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -293,6 +294,52 @@ def test_pages_and_the_address(browser: Browser, plain: Report) -> None:
     assert every == [name.split("/")[1] for name in sorted(made)]
     browse(browser, plain, "page=999")
     assert browser.text("#status") == f"{N} photographs · page 4 of 4" and len(found(browser)) == N - 180
+
+
+def test_links_within_the_page_leave_the_view(browser: Browser, plain: Report) -> None:
+    """The address holds the query: to skip to the content or back to the top must not clear it."""
+    from selenium.webdriver.common.keys import Keys
+
+    browse(browser, plain, "topic=1&page=2")
+    before = found(browser)
+    for link, target in (("a.skip", "main"), ("footer a", "top")):
+        browser.driver.find_element("css selector", link).send_keys(Keys.ENTER)
+        browser.until(lambda target=target: browser.run("return document.activeElement.id") == target)
+        settled(browser)
+        assert browser.run("return location.hash") == "#topic=1&page=2" and found(browser) == before
+    assert browser.run("return scrollY") == 0
+
+
+def test_the_count_is_spoken(browser: Browser, plain: Report) -> None:
+    browse(browser, plain, "q=kitchen")
+    attributes = ["role", "aria-live", "aria-busy"]
+    spoken = browser.run(
+        "return arguments[0].map((a) => document.getElementById('status').getAttribute(a))", attributes
+    )
+    assert spoken == ["status", "polite", "false"]
+    tree = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    named = {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in tree if not node["ignored"]}
+    wanted = {
+        ("banner", ""),
+        ("navigation", "Report"),
+        ("main", ""),
+        ("search", "Photographs"),
+        ("region", "Photographs"),
+    }
+    wanted |= {("searchbox", "Search"), ("combobox", "Topic"), ("combobox", "Label"), ("combobox", "Order")}
+    wanted |= {("spinbutton", "Probability from"), ("spinbutton", "Probability to"), ("group", "Probability")}
+    assert wanted <= named, wanted - named
+    unnamed = [node for node in tree if node["role"]["value"] in {"link", "button", "image", "checkbox", "combobox"}]
+    assert unnamed and all(node["name"]["value"] for node in unnamed if not node["ignored"])
+
+
+@pytest.mark.parametrize("name", ["index.html", "topic-000.html", "browse.html", "skipped.html", "run.html"])
+def test_headings_fall_by_one(browser: Browser, plain: Report, name: str) -> None:
+    browser.open(plain.folder / name)
+    script = "return [...document.querySelectorAll('h1, h2, h3, h4')].map((h) => Number(h.tagName[1]))"
+    levels = browser.run(script)
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
 def test_a_shared_address_sets_the_form(browser: Browser, plain: Report) -> None:

@@ -156,6 +156,7 @@
     const part = result.rows.slice((page - 1) * PER_PAGE, page * PER_PAGE);
     const ready = result.done || (query.sort === "typical" && part.length === PER_PAGE);
     const text = say(result, query);
+    status.setAttribute("aria-busy", String(!result.done));  // who listens hears the end alone, not every step
     if (status.textContent !== text) status.textContent = text;
     pager.hidden = nPages < 2;
     pageField.max = nPages;
@@ -179,6 +180,7 @@
 
   function fail(error) {
     stop.hidden = true;
+    status.setAttribute("aria-busy", "false");
     status.textContent = error.message;
   }
 
@@ -213,8 +215,20 @@
     go({ ...query, page: to });
   }
 
+  /** Follow a link within the page without touching the address, in which the query stands. */
+  function jump(event) {
+    const link = event.target.closest('a[href^="#"]');
+    const target = link && at(link.hash.slice(1));
+    if (!target) return;
+    event.preventDefault();
+    target.tabIndex = -1;
+    target.focus({ preventScroll: true });
+    target.scrollIntoView();
+  }
+
   function listen() {
     let typing;
+    document.addEventListener("click", jump);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       clearTimeout(typing);
