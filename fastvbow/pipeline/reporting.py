@@ -113,6 +113,7 @@ def _build(
         entropy=groups["entropy"].to_numpy(),
         read_photograph=read_photograph,
         locate=lambda i: images.path(rows[i]) if images.is_file(rows[i]) else None,
+        in_sequence=images.places is not None and bool((images.places.rows >= 0).any()),
         labels=labels if known else None,
         skipped=[Skipped(s["path"], s["reason"]) for s in skipped.to_pylist()],
         parameters=_parameters(cards),

@@ -69,6 +69,9 @@ class ReportContent:
     locate : callable (int) -> pathlib.Path or None
         The file of the i-th original, which a click opens; None for a photograph that is no file of its own (in a tar
         or Parquet shard). A relative path is taken from the working directory.
+    in_sequence : bool
+        Whether photographs are read much faster in the order of the columns (the rows of a Parquet file), at the price
+        of some memory; else they are read topic by topic.
     labels : sequence of (str or None), length n_images, optional
         Known labels, None where there is none.
     skipped : sequence of Skipped
@@ -104,6 +107,7 @@ class ReportContent:
     entropy: NDArray[np.floating]
     read_photograph: Callable[[int], NDArray[np.uint8] | None]
     locate: Callable[[int], Path | None]
+    in_sequence: bool = False
     labels: Sequence[str | None] | None = None
     skipped: Sequence[Skipped] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)

@@ -33,7 +33,8 @@ class Sprites:
     Parameters
     ----------
     sample : sequence of int
-        The photographs, in the order of `hand_out`; the i-th has the i-th cell, counted through all sheets.
+        The photographs; the i-th has the i-th cell, counted through all sheets. A sheet is in memory (6 MB) from its
+        first photograph to its last one: where `hand_out` takes them in this order, one at a time.
     folder : pathlib.Path
         Folder of the pages; ``sheets`` in it must exist. Sheet 3 is ``sheets/0003.jpg``.
 
@@ -53,28 +54,30 @@ class Sprites:
         self.slot_of = {index: slot for slot, index in enumerate(sample)}
         self.sizes: dict[int, tuple[int, int]] = {}
         self.n_bytes = 0
-        self._sheet: NDArray[np.uint8] | None = None
+        self._sheets: dict[int, NDArray[np.uint8]] = {}
+        self._left = [len(sample[start : start + PER_SHEET]) for start in range(0, len(sample), PER_SHEET)]
 
     def cut(self, index: int, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Shrink one photograph to its cell."""
         return shrink(pixels, CELL[0] - 2 * MARGIN, CELL[1] - 2 * MARGIN)
 
     def keep(self, index: int, piece: NDArray[np.uint8] | None) -> None:
-        """Put one photograph into its cell, and write a sheet when its last cell is reached."""
-        slot = self.slot_of[index]
-        sheet, cell = divmod(slot, PER_SHEET)
-        if self._sheet is None:
-            n_rows = -(-min(PER_SHEET, len(self.wanted) - sheet * PER_SHEET) // COLUMNS)
-            self._sheet = np.full((n_rows * CELL[1], COLUMNS * CELL[0], 3), 128, dtype=np.uint8)
+        """Put one photograph into its cell, and write the sheet when it is whole."""
+        sheet, cell = divmod(self.slot_of[index], PER_SHEET)
+        pixels = self._sheets.get(sheet)
+        if pixels is None:
+            n_rows = -(-self._left[sheet] // COLUMNS)
+            pixels = np.full((n_rows * CELL[1], COLUMNS * CELL[0], 3), 128, dtype=np.uint8)
+            self._sheets[sheet] = pixels
         if piece is not None:
             height, width = piece.shape[:2]
             top, left = cell // COLUMNS * CELL[1], cell % COLUMNS * CELL[0]
             below, beside = CELL[1] - MARGIN - height, CELL[0] - MARGIN - width
             filled = cv2.copyMakeBorder(piece, MARGIN, below, MARGIN, beside, cv2.BORDER_REPLICATE)
-            self._sheet[top : top + CELL[1], left : left + CELL[0]] = filled
+            pixels[top : top + CELL[1], left : left + CELL[0]] = filled
             self.sizes[index] = width, height
-        if slot + 1 == len(self.wanted) or cell + 1 == PER_SHEET:
-            data = encode_jpeg(self._sheet, QUALITY)
+        self._left[sheet] -= 1
+        if not self._left[sheet]:
+            data = encode_jpeg(self._sheets.pop(sheet), QUALITY)
             (self.folder / "sheets" / f"{sheet:04d}.jpg").write_bytes(data)
             self.n_bytes += len(data)
-            self._sheet = None

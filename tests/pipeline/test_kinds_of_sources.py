@@ -12,6 +12,7 @@ from conftest import SIFT, snapshot
 
 from fastvbow import pipeline
 from fastvbow.config import ExtractConfig, ExtractOptions
+from fastvbow.pipeline import reporting
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.project import ProjectFolder
 
@@ -67,12 +68,17 @@ def test_features_are_the_same_whatever_the_source(kind, sift_folder, sift_proje
 
 
 @pytest.mark.parametrize("kind", ["parquet", "tar"])
-def test_run_and_report_without_files(kind, sift_folder, cli, tmp_path):
-    source = make_source(kind, sift_folder, tmp_path)
+def test_run_and_report_without_files(kind, sift_folder, cli, tmp_path, monkeypatch):
+    source, seen = make_source(kind, sift_folder, tmp_path), []
+    build = reporting.build_report
+    monkeypatch.setattr(
+        reporting, "build_report", lambda content, *a, **k: seen.append(content.in_sequence) or build(content, *a, **k)
+    )
     outcome = cli("run", source, "-o", tmp_path / "project", *SIFT)
     assert outcome.code == 0, outcome.err
     pages = "".join(path.read_text() for path in (tmp_path / "project" / "report").glob("*.html"))
     assert pages.count("<img") >= 20 and "file://" not in pages, "thumbnails, but nothing to open"
+    assert seen == [kind == "parquet"], "rows are read one after another, members of a tar lie where they lie"
     again = cli("run", source, "-o", tmp_path / "project", *SIFT)
     assert again.err.count("stands from an earlier call") == 6
     groups = pq.read_table(tmp_path / "project" / "groups.parquet")

@@ -6,6 +6,7 @@ import threading
 import time
 import urllib.parse
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -354,6 +355,18 @@ def test_a_photograph_is_read_once_and_only_if_shown(tmp_path: Path) -> None:
     reads.clear()
     report_of(content(2000, 3, read_photograph=read), tmp_path / "report", per_topic=5, n_uncertain=5, n_thumbnails=300)
     assert max(reads.values()) == 1 and len(reads) == 300
+
+
+def test_photographs_are_read_in_sequence_where_that_is_faster(tmp_path: Path) -> None:
+    """The rows of a Parquet file are; the report is the same."""
+    written, reads = [], {True: [], False: []}
+    for in_sequence in reads:
+        made = content(read_photograph=lambda i, to=in_sequence: reads[to].append(i) or photograph(i))
+        made = replace(made, in_sequence=in_sequence)
+        folder = report_of(made, tmp_path / str(in_sequence)).folder
+        written.append({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
+    assert written[0] == written[1]
+    assert reads[True] == list(range(60)) and reads[False] != list(range(60))
 
 
 def test_misuse_is_named(tmp_path: Path) -> None:

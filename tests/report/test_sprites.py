@@ -14,12 +14,13 @@ def photograph(i):
     return np.full((300, 200 + i, 3), colour, dtype=np.uint8)
 
 
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("n", [1, 10, 11, 100, 130])
-def test_every_photograph_is_in_its_cell(tmp_path, n):
+def test_every_photograph_is_in_its_cell(tmp_path, n, mixed):
     (tmp_path / "sheets").mkdir()
     sample = [3 * i for i in range(n)]
     sprites = Sprites(sample, tmp_path)
-    for index in sample:
+    for index in np.random.default_rng(0).permutation(sample).tolist() if mixed else sample:
         sprites.keep(index, None if index == 9 else sprites.cut(index, photograph(index)))
     sheets = [cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) for path in sorted((tmp_path / "sheets").iterdir())]
     assert len(sheets) == -(-n // PER_SHEET)
