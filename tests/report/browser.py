@@ -54,7 +54,7 @@ class Browser:
         """What a script returns."""
         return self.driver.execute_script(script, *arguments)
 
-    def until(self, what: Callable[[], Any], seconds: float = 10) -> Any:
+    def until(self, what: Callable[[], Any], seconds: float = 30) -> Any:
         """Wait for something to become true, and return it."""
         end = time.monotonic() + seconds
         while not (found := what()):
