@@ -526,6 +526,11 @@ def test_long_labels_fit_a_phone(browser: Browser, tmp_path: Path, long: str) ->
         }).length];"""
     browser.open(report.folder / "index.html")
     assert browser.run(common) == [390, 4, 0]
+    beside = """return [...document.querySelectorAll(".line:has(> .size)")].map((line) => {
+        const [title, size] = [...line.children].map((part) => part.getBoundingClientRect());
+        return Math.abs(title.top - size.top) < 4 && title.right <= size.left;
+      })"""
+    assert browser.run(beside) == [True] * 4, "a topic's size stands beside its title"
     browser.open(report.folder / "topic-000.html")
     counts = """const counts = [...document.querySelectorAll(".labels b")];
         const cut = counts.filter((count) => count.getBoundingClientRect().right > 390 - 15).length;
