@@ -112,9 +112,7 @@ def build_report(
         site = Site(content, temporary, PAGES)
         thumbnails, sprites = Thumbnails(shown, temporary), Sprites(sample, temporary)
         uses: list[PhotographUse] = [thumbnails, sprites]  # all that is cut from photographs, from one decode of each
-        wanted = sorted({index for use in uses for index in use.wanted})
-        if not content.in_sequence:
-            wanted.sort(key=rows.row_of.__getitem__)
+        wanted = sorted({index for use in uses for index in use.wanted}, key=lambda index: int(rows.row_of[index]))
         hand_out(content, wanted, uses, jobs=jobs, progress=progress)
         for name in ASSETS:
             site.asset(name)

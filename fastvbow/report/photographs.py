@@ -66,7 +66,8 @@ def hand_out(
     content : ReportContent
         Whose photographs.
     order : sequence of int
-        The photographs, without repetition, in the order in which the uses keep their pieces.
+        The photographs, without repetition, in the order in which the uses keep their pieces; where
+        `content.in_sequence` is set they come in the order of the columns instead.
     uses : sequence of PhotographUse
     jobs : int, default 1
         Threads; -1: one a processor. At most four photographs a thread are in memory.
@@ -79,6 +80,8 @@ def hand_out(
         If `jobs` is 0, or a use refuses the pixels.
     """
     threads = effective_jobs(jobs)
+    if content.in_sequence:
+        order = sorted(order)
     wanting = [(use, frozenset(use.wanted)) for use in uses]
 
     def take(index: int) -> list[Any]:
