@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.errors import ImageError, StoreCorruptError, UsageError
+from fastvbow.errors import ImageError, UsageError
 from fastvbow.evaluation.overlap import Overlap, independent, overlap, rows_to_one
 from fastvbow.evaluation.segments import (
     CellMass,
@@ -31,12 +29,10 @@ from fastvbow.images.mask_files import find_masks
 from fastvbow.images.masks import read_mask
 from fastvbow.images.objects import ClassNames
 from fastvbow.images.table import ImageTable
-from fastvbow.pipeline.encoding import open_tokens
-from fastvbow.pipeline.extraction import open_shards
+from fastvbow.pipeline.placed_tokens import PlacedTokens
 from fastvbow.pipeline.topic_modelling import load_theta
 from fastvbow.project import ProjectFolder
 from fastvbow.topics.lda import GibbsLDA
-from fastvbow.words.vocabulary import Vocabulary
 
 __all__ = ["MaskEvaluation", "PlacedTopics", "segments"]
 
@@ -116,16 +112,10 @@ class PlacedTopics:
     def __init__(self, project: ProjectFolder) -> None:
         project.require("topics")
         self.theta = load_theta(project)
-        self._modalities = list(Vocabulary.load(project.vocabulary).codebooks)
         model = GibbsLDA.load(project.topics / "model")
         self._phi, self._weights = np.ascontiguousarray(model.topic_word_.T), model.word_weights_
-        self._shards, self._tokens = open_shards(project), open_tokens(project)
-        self._offsets = [tokens.offsets for tokens in self._tokens]
-        self._places: dict[tuple[int, str], tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
-        self._starts = [0, *accumulate(shard.card.n_images for shard in self._shards)]
-        self.read = np.concatenate([shard.read for shard in self._shards])
-        columns = (np.concatenate([np.asarray(s.images[name]) for s in self._shards]) for name in ("width", "height"))
-        self.widths, self.heights = columns
+        self._tokens = PlacedTokens(project)
+        self.read, self.widths, self.heights = self._tokens.read, self._tokens.widths, self._tokens.heights
 
     def of(self, index: int) -> tuple[list[PointMass], list[CellMass], int]:
         """A photograph's tokens that have a place, and how many have none.
@@ -140,39 +130,19 @@ class PlacedTopics:
         StoreCorruptError
             Tokens and features do not belong together.
         """
-        number = bisect_right(self._starts, index) - 1
-        shard, tokens, row = self._shards[number], self._tokens[number], index - self._starts[number]
         points: list[PointMass] = []
         cells: list[CellMass] = []
-        at, unplaced = int(self._offsets[number][row]), 0
-        for name, count in zip(self._modalities, tokens.counts[row].tolist(), strict=True):
-            words = tokens.words[at : at + count]
-            at += count
-            if name == "pooled" or not count:
-                unplaced += count
+        unplaced = 0
+        for run in self._tokens.of(index):
+            if run.keypoints is None:
+                unplaced += len(run.words)
                 continue
-            feature = "sift" if name == "joint" else name
-            places, offsets = self._places_of(number, feature)
-            keypoints = places[offsets[row] : offsets[row + 1]]
-            mass = token_posterior(words, self.theta[index], self._phi) * self._weights[words][:, None]
-            columns = int(np.count_nonzero(keypoints[:, 1] == keypoints[0, 1])) if len(keypoints) else 0
-            if len(keypoints) != count or (feature == "conv" and count % columns):
-                raise StoreCorruptError(
-                    f"{shard.folder}: an image has {count} words of {name} and {len(keypoints)} places: run 'fastvbow "
-                    "encode' again"
-                )
-            if feature == "conv":
-                cells.append(CellMass(count // columns, columns, mass))
+            mass = token_posterior(run.words, self.theta[index], self._phi) * self._weights[run.words][:, None]
+            if run.grid is None:
+                points.append(PointMass(run.keypoints[:, 0], run.keypoints[:, 1], mass))
             else:
-                points.append(PointMass(keypoints[:, 0], keypoints[:, 1], mass))
+                cells.append(CellMass(*run.grid, mass))
         return points, cells, unplaced
-
-    def _places_of(self, number: int, feature: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Keypoints and offsets of a shard, opened once; two threads may both open them, which does no harm."""
-        key, shard = (number, feature), self._shards[number]
-        if key not in self._places:
-            self._places[key] = shard.keypoints(feature), shard.offsets(feature)
-        return self._places[key]
 
     def map_of(self, index: int) -> TopicMap:
         """The pixel-level topic map of a photograph, by its row in the image table."""
