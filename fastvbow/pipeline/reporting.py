@@ -20,6 +20,7 @@ from fastvbow.images.table import ImageTable, readable
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import require_groups
+from fastvbow.pipeline.report_evidence import report_evidence
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import STAGES, ProjectFolder, StageCard
@@ -102,6 +103,7 @@ def _build(
             missing.append(index)
             return None
 
+    merged = {topics[0]: topics for topics in names.merged}
     content = ReportContent(
         title=source.rstrip("/").rpartition("/")[2] or source,
         source=source,
@@ -120,7 +122,8 @@ def _build(
         seconds={stage: card.seconds for stage, card in cards.items()},
         version=__version__,
         topic_names=names.by_group(),
-        merged={topics[0]: topics for topics in names.merged},
+        merged=merged,
+        evidence=report_evidence(project, rows, merged),
         silhouettes=[(int(number), float(value)) for number, value in cards["topics"].outputs.get("silhouettes", [])],
         metrics=_metrics([labels[i] for i in known], topic[known]) if known else None,
     )

@@ -11,6 +11,7 @@
     report/data/*.js       names and numbers of all photographs, for browse.html alone
     report/thumbs/*.jpg    a thumbnail of each photograph that the overview and the topics' pages show
     report/sheets/*.jpg    small thumbnails, a hundred a file, for browsing
+    report/words/*.jpg     patches of the words that mark a topic, a file for each
 
 The pages open from disk without a network. Equal content gives equal bytes.
 
@@ -41,6 +42,8 @@ from fastvbow.report.rows import choose_sample, order_rows
 from fastvbow.report.site import Site
 from fastvbow.report.sprites import Sprites
 from fastvbow.report.thumbnails import Thumbnails
+from fastvbow.report.topic_evidence import topic_evidence
+from fastvbow.report.topic_words import WordPatches
 
 __all__ = ["build_report"]
 
@@ -50,7 +53,7 @@ PAGES = [
     ("skipped.html", "Skipped"),
     ("run.html", "The run"),
 ]
-ASSETS = ["report.css", "report.js", "rows.js", "browse.js"]
+ASSETS = ["evidence.css", "report.css", "report.js", "rows.js", "browse.js"]
 
 
 def build_report(
@@ -112,6 +115,8 @@ def build_report(
         site = Site(content, temporary, PAGES)
         thumbnails, sprites = Thumbnails(shown, temporary), Sprites(sample, temporary)
         uses: list[PhotographUse] = [thumbnails, sprites]  # all that is cut from photographs, from one decode of each
+        patches = WordPatches(content.evidence, choice, temporary) if content.evidence else None
+        uses += [patches] if patches else []
         wanted = sorted({index for use in uses for index in use.wanted}, key=lambda index: int(rows.row_of[index]))
         hand_out(content, wanted, uses, jobs=jobs, progress=progress)
         for name in ASSETS:
@@ -119,10 +124,11 @@ def build_report(
         layout = Layout(content, choice, thumbnails.made)
         sheets = layout.sheets()
         write_overview(site, layout, sheets)
-        write_topics(site, sheets)
+        write_topics(site, sheets, lambda sheet: topic_evidence(layout, sheet, content.evidence, patches))
         write_browse(site, layout, rows, sprites)
         write_skipped(site)
         per_page = per_topic + 2 * max(4, per_topic // 3)
         most = max(content.n_topics * per_page + 2 * n_uncertain, n_thumbnails)
-        write_run(site, len(wanted), most, thumbnails.n_bytes + sprites.n_bytes)
+        picture_bytes = thumbnails.n_bytes + sprites.n_bytes + (patches.n_bytes if patches else 0)
+        write_run(site, len(wanted), most, picture_bytes)
     return folder / "index.html"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.errors import UsageError
+from fastvbow.report.evidence import Evidence
 
 __all__ = ["ReportContent", "Skipped"]
 
@@ -90,6 +91,8 @@ class ReportContent:
         Topics that a person made one group: the number in `topic` to all of them, rising.
     silhouettes : sequence of (int, float)
         Where the number of topics was proposed: the numbers that were tried, and the mean silhouette of each.
+    evidence : Evidence, optional
+        Words and tokens, which the topics' pages then show.
 
     Raises
     ------
@@ -117,6 +120,7 @@ class ReportContent:
     topic_names: Mapping[int, str] = field(default_factory=dict)
     merged: Mapping[int, Sequence[int]] = field(default_factory=dict)
     silhouettes: Sequence[tuple[int, float]] = ()
+    evidence: Evidence | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns that do not belong together."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastvbow.report.content import ReportContent, Skipped
@@ -44,7 +44,9 @@ def write_overview(site: Site, layout: Layout, sheets: Sequence[Sheet]) -> None:
     )
 
 
-def write_topics(site: Site, sheets: Sequence[Sheet]) -> None:
+def write_topics(
+    site: Site, sheets: Sequence[Sheet], evidence: Callable[[Sheet], Mapping[str, Any]] = lambda sheet: {}
+) -> None:
     """Write a page for each topic in use.
 
     Parameters
@@ -52,6 +54,8 @@ def write_topics(site: Site, sheets: Sequence[Sheet]) -> None:
     site : Site
     sheets : sequence of Sheet
         In the order of previous and next.
+    evidence : callable (Sheet) -> mapping, optional
+        What the templates that the page includes show besides: see `fastvbow.report.topic_evidence`.
     """
     for i, sheet in enumerate(sheets):
         site.page(
@@ -60,6 +64,7 @@ def write_topics(site: Site, sheets: Sequence[Sheet]) -> None:
             sheet=sheet,
             previous=sheets[i - 1] if i else None,
             following=sheets[i + 1] if i + 1 < len(sheets) else None,
+            **evidence(sheet),
         )
 
 
