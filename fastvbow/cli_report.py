@@ -19,16 +19,23 @@ def report(
     thumbnails: Annotated[
         int, typer.Option(help="Photographs with a small thumbnail for browsing, about 4 kB each.", min=0)
     ] = 4000,
+    layout: Annotated[str, typer.Option(help="Of the map: auto, umap (needs the extra viz) or pca.")] = "auto",
     jobs: Jobs = -1,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the HTML report: an overview, a page for each topic, and all photographs to search and filter."""
+    """Write the HTML report: an overview, a page for each topic, all photographs on a map and in lists."""
     with working(quiet) as display:
         from fastvbow import pipeline
 
         card = pipeline.report(
-            project, per_topic=per_topic, uncertain=uncertain, thumbnails=thumbnails, jobs=jobs, listener=display
+            project,
+            per_topic=per_topic,
+            uncertain=uncertain,
+            thumbnails=thumbnails,
+            layout=layout,
+            jobs=jobs,
+            listener=display,
         )
     finish(
         as_json,

@@ -21,11 +21,13 @@ from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import require_groups
 from fastvbow.pipeline.report_evidence import report_evidence
+from fastvbow.pipeline.report_positions import report_positions
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import STAGES, ProjectFolder, StageCard
 from fastvbow.report.build import build_report
 from fastvbow.report.content import ReportContent, Skipped
+from fastvbow.report.positions import map_method
 from fastvbow.report.thumbnails import MAX_WIDTH
 
 __all__ = ["report"]
@@ -37,6 +39,7 @@ def report(
     per_topic: int = 24,
     uncertain: int = 24,
     thumbnails: int = 4000,
+    layout: str = "auto",
     jobs: int | None = None,
     listener: Listener = log_events,
 ) -> StageCard:
@@ -51,6 +54,8 @@ def report(
         Most uncertain photographs of all, shown on the first page.
     thumbnails : int, default=4000
         Photographs with a small thumbnail for browsing; of the others the originals are shown, where they are files.
+    layout : {"auto", "umap", "pca"}, default="auto"
+        Of the map: UMAP where it is installed (extra ``viz``) and there are 100 photographs, else PCA.
     jobs : int, optional
         Threads that make thumbnails; None or -1: all processors.
     listener : Listener, optional
@@ -64,23 +69,32 @@ def report(
     ------
     StageMissingError
         There are no groups yet, or they are older than the topics or their names.
+    UsageError, MissingExtraError
+        `layout` is none of these, or cannot be had.
     """
     folder, workers = ProjectFolder.open(project), effective_jobs(jobs)
-    if folder.card("groups") is not None:
+    if (groups := folder.card("groups")) is not None:
         require_groups(folder)
+        layout = map_method(layout, int(groups.outputs["grouped"]))
     return run_stage(
         folder,
         "report",
-        parameters={"per_topic": per_topic, "uncertain": uncertain, "thumbnails": thumbnails},
+        parameters={"per_topic": per_topic, "uncertain": uncertain, "thumbnails": thumbnails, "layout": layout},
         after="groups",
         outputs=[folder.report / "index.html"],
         listener=listener,
-        body=lambda: _build(folder, per_topic, uncertain, thumbnails, workers, listener),
+        body=lambda: _build(folder, per_topic, uncertain, thumbnails, layout, workers, listener),
     )
 
 
 def _build(
-    project: ProjectFolder, per_topic: int, uncertain: int, thumbnails: int, jobs: int, listener: Listener
+    project: ProjectFolder,
+    per_topic: int,
+    uncertain: int,
+    thumbnails: int,
+    layout: str,
+    jobs: int,
+    listener: Listener,
 ) -> dict[str, Any]:
     images = ImageTable.load(project.images, project.image_root)
     groups, skipped = read_table(project.groups), read_table(project.skipped)
@@ -124,6 +138,7 @@ def _build(
         topic_names=names.by_group(),
         merged=merged,
         evidence=report_evidence(project, rows, merged),
+        positions=report_positions(project, rows, layout),
         silhouettes=[(int(number), float(value)) for number, value in cards["topics"].outputs.get("silhouettes", [])],
         metrics=_metrics([labels[i] for i in known], topic[known]) if known else None,
     )

@@ -5,6 +5,7 @@
     report/index.html      the facts, all topics as mosaics, the photographs to look at first
     report/topic-003.html  a page for each topic: most typical, least certain and random photographs
     report/browse.html     all photographs: search, filters, sorting
+    report/map.html        all photographs on a map, similar ones close to each other
     report/skipped.html    the files that could not be used, by reason (skipped-2.html, ... where they are many)
     report/run.html        parameters, times, scores, and how large the report is
     report/assets/         style sheet and scripts
@@ -36,6 +37,7 @@ from fastvbow.report.browse_page import write_browse
 from fastvbow.report.choice import choose
 from fastvbow.report.content import ReportContent
 from fastvbow.report.layout import Layout
+from fastvbow.report.map_page import write_map
 from fastvbow.report.pages import write_overview, write_run, write_skipped, write_topics
 from fastvbow.report.photographs import PhotographUse, hand_out
 from fastvbow.report.rows import choose_sample, order_rows
@@ -47,6 +49,7 @@ from fastvbow.report.topic_words import WordPatches
 
 __all__ = ["build_report"]
 
+MAP = "map.html", "Map"
 PAGES = [
     ("index.html", "Topics"),
     ("browse.html", "Browse"),
@@ -54,6 +57,7 @@ PAGES = [
     ("run.html", "The run"),
 ]
 ASSETS = ["evidence.css", "report.css", "report.js", "rows.js", "browse.js"]
+MAP_ASSETS = ["map.css", "map_view.js", "map.js"]
 
 
 def build_report(
@@ -112,7 +116,7 @@ def build_report(
     shown = list(choice.shown())
     sample = choose_sample(rows, shown, n_thumbnails)
     with replace_folder(folder) as temporary:
-        site = Site(content, temporary, PAGES)
+        site = Site(content, temporary, PAGES if content.positions is None else [*PAGES[:2], MAP, *PAGES[2:]])
         thumbnails, sprites = Thumbnails(shown, temporary), Sprites(sample, temporary)
         uses: list[PhotographUse] = [thumbnails, sprites]  # all that is cut from photographs, from one decode of each
         patches = WordPatches(content.evidence, choice, temporary) if content.evidence else None
@@ -126,6 +130,10 @@ def build_report(
         write_overview(site, layout, sheets)
         write_topics(site, sheets, lambda sheet: topic_evidence(layout, sheet, content.evidence, patches))
         write_browse(site, layout, rows, sprites)
+        if content.positions is not None:
+            for name in MAP_ASSETS:
+                site.asset(name)
+            write_map(site, layout, rows, sprites, content.positions)
         write_skipped(site)
         per_page = per_topic + 2 * max(4, per_topic // 3)
         most = max(content.n_topics * per_page + 2 * n_uncertain, n_thumbnails)

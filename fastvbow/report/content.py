@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastvbow.errors import UsageError
 from fastvbow.report.evidence import Evidence
+from fastvbow.report.positions import MapInput
 
 __all__ = ["ReportContent", "Skipped"]
 
@@ -93,6 +94,8 @@ class ReportContent:
         Where the number of topics was proposed: the numbers that were tried, and the mean silhouette of each.
     evidence : Evidence, optional
         Words and tokens, which the topics' pages then show.
+    positions : MapInput, optional
+        What the photographs are laid out by on a map; without it there is none.
 
     Raises
     ------
@@ -121,6 +124,7 @@ class ReportContent:
     merged: Mapping[int, Sequence[int]] = field(default_factory=dict)
     silhouettes: Sequence[tuple[int, float]] = ()
     evidence: Evidence | None = None
+    positions: MapInput | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns that do not belong together."""
