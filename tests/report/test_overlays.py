@@ -108,3 +108,10 @@ def test_the_page_draws_them(tmp_path):
     assert "has no place" in source
     names = [re.search(r'name="(overlay-\d+)"', figure)[1] for figure in figures]
     assert len(set(names)) == 5, "each photograph has a group of buttons of its own"
+
+
+def test_pixels_have_a_width():
+    """The middle of pixel 10 is 10.5 pixels from the edge; both sides have a scale of their own."""
+    points = np.array([(10, 20, 4, 0)], np.float32)
+    overlay = drawn(Tokens("sift", np.array([0]), certain([0]), points), size=(640, 720))
+    assert overlay.layers[0].circles == [(21, 62, 5)], "and a circle the mean of both"

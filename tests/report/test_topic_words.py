@@ -72,6 +72,21 @@ def test_first_one_of_each_photograph_and_such_as_lie_within(tmp_path):
     assert [(patch.place.x, patch.place.y) for patch in patches[4:]] == [(5, 5)] * 4
 
 
+def test_the_largest_of_a_photograph_comes_first(tmp_path):
+    def given(index: int) -> PhotographTokens:
+        found = tokens(index)
+        sift = found.kinds[0]
+        order = [1, 0, 2]  # the smaller one comes first in the features
+        same = np.array([2 * (index % N_TOPICS)] * 3)
+        return PhotographTokens(
+            WIDTH, HEIGHT, [type(sift)("sift", same, sift.topics, sift.places[order]), *found.kinds[1:]]
+        )
+
+    made, _ = words_of(tmp_path, planted(evidence=evidence(tokens=given)))
+    patches = by_kind(made.topics[0])["sift"].words[0].patches
+    assert [(patch.place.x, patch.place.y) for patch in patches] == [(60, 60)] * 4 + [(275, 200)] * 4
+
+
 def choice_of(choice, topic):
     return next(chosen.typical for chosen in choice.topics if chosen.topic == topic)
 

@@ -192,12 +192,13 @@ fastvbow.MapView = class {
     if (!list.length) return;
     const { context, width, height, scale } = this;
     const left = width / 2 - this.centre[0] * scale, top = height / 2 - this.centre[1] * scale;
+    const square = size < (this.n > 5000 ? 2.6 : 1.7);  // is drawn three times as fast as a circle
     context.fillStyle = colour;
     context.beginPath();
     for (const i of list) {
       const x = this.x[i] * scale + left, y = this.y[i] * scale + top;
       if (x < -size || y < -size || x > width + size || y > height + size) continue;
-      if (size < 1.7) context.rect(x - size, y - size, 2 * size, 2 * size);
+      if (square) context.rect(x - size, y - size, 2 * size, 2 * size);
       else {
         context.moveTo(x + size, y);
         context.arc(x, y, size, 0, 2 * Math.PI);
