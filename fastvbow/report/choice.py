@@ -16,7 +16,21 @@ from numpy.typing import NDArray
 
 from fastvbow.report.content import ReportContent
 
-__all__ = ["Choice", "TopicChoice", "best", "checksums", "choose", "scattered"]
+__all__ = [
+    "MOST_ON_PAGES",
+    "Choice",
+    "TopicChoice",
+    "best",
+    "checksums",
+    "choose",
+    "fitting",
+    "on_a_page",
+    "scattered",
+]
+
+MOST_ON_PAGES = 8000
+"""Photographs that the topics' pages show together, about 80 MB of thumbnails; it takes more than 888 topics to exceed
+it, with nine on a page each."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +155,32 @@ def scattered(keys: NDArray[np.uint32], members: NDArray[np.intp], n: int) -> li
     """
     order = np.argsort(keys[members], kind="stable")[: max(0, n)]
     return [int(i) for i in members[order]]
+
+
+def on_a_page(per_topic: int) -> int:
+    """How many photographs a topic's page shows at most."""
+    return per_topic + 2 * max(4, per_topic // 3)
+
+
+def fitting(per_topic: int, n_topics: int) -> int:
+    """Return how many typical photographs a topic's page may have where there are many topics.
+
+    Parameters
+    ----------
+    per_topic : int
+        What is asked for.
+    n_topics : int
+        Topics that have photographs.
+
+    Returns
+    -------
+    int
+        `per_topic`, or as many fewer, but at least one, as leave all pages together at most `MOST_ON_PAGES`
+        photographs.
+    """
+    while per_topic > 1 and n_topics * on_a_page(per_topic) > MOST_ON_PAGES:
+        per_topic -= 1
+    return per_topic
 
 
 def choose(content: ReportContent, per_topic: int, n_uncertain: int) -> Choice:

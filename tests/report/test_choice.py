@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from report.sample import content
 
-from fastvbow.report.choice import best, choose
+from fastvbow.report.choice import MOST_ON_PAGES, best, choose, fitting, on_a_page
 
 
 def test_typical_are_the_most_probable_and_uncertain_the_least() -> None:
@@ -41,3 +41,15 @@ def test_ties_are_scattered_and_nan_comes_last() -> None:
     assert min(best(score, np.arange(100), ids, 50)) >= 50
     assert len(best(score, np.arange(100), ids, 1000)) == 100
     assert best(score, np.arange(0), ids, 3) == []
+
+
+def test_many_topics_show_fewer_photographs_each() -> None:
+    assert [fitting(24, n) for n in (0, 1, 20, 200)] == [24] * 4
+    assert fitting(24, 201) < 24
+    for asked in (1, 8, 24, 100):
+        for n in (150, 300, 500, 800):
+            found = fitting(asked, n)
+            assert 1 <= found <= asked
+            assert n * on_a_page(found) <= MOST_ON_PAGES
+            assert found == asked or n * on_a_page(found + 1) > MOST_ON_PAGES, "no fewer than needed"
+    assert fitting(24, 10**6) == 1
