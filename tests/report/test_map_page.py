@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from report.sample import content
 
-from fastvbow.report import map_page
+from fastvbow.report import map_page, positions
 from fastvbow.report.build import build_report
 from fastvbow.report.map_page import COLOURS, GRID, SIDE, choose_colours, count_cells
 from fastvbow.report.positions import MapInput, Positions
@@ -42,7 +42,8 @@ def order_of(folder, index) -> list[str]:
     return names
 
 
-def test_every_photograph_lies_at_its_place(tmp_path):
+def test_every_photograph_lies_at_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(positions, "EVENED", 0.0)
     made, rows, data, index = built(tmp_path / "report")
     drawn = np.cumsum(data["rows"])
     with_topic = np.flatnonzero(np.asarray(made.topic) >= 0)
@@ -99,11 +100,11 @@ def test_many_photographs_are_counted(tmp_path, monkeypatch):
 
 def test_cells_against_a_slow_count():
     rng = np.random.default_rng(0)
-    positions, group = rng.beta(0.4, 0.4, (3000, 2)), rng.integers(0, 3, 3000)
-    positions[0], positions[1] = (0, 0), (1, 1)
-    found = count_cells(positions, group)
+    places, group = rng.beta(0.4, 0.4, (3000, 2)), rng.integers(0, 3, 3000)
+    places[0], places[1] = (0, 0), (1, 1)
+    found = count_cells(places, group)
     wanted: dict[int, list[int]] = {}
-    for (x, y), g in zip(positions, group, strict=True):
+    for (x, y), g in zip(places, group, strict=True):
         column, row = min(GRID - 1, int(x * GRID)), GRID - 1 - min(GRID - 1, int(y * GRID))
         wanted.setdefault(row * GRID + column, []).append(int(g))
     cells = np.cumsum(found["cells"]).tolist()
