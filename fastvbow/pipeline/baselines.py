@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, one_thread_each
@@ -254,6 +255,7 @@ class _Call:
 
     def _of_vae(self, rows: NDArray[np.uint8]) -> Learnt:
         def tell(done: int, total: int) -> None:
+            check_cancelled()
             self.listener(Event("baseline", "step", done=done, total=total, unit="epochs"))
 
         found = train_vae(

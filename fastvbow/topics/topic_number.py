@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances, silhouette_score
 
+from fastvbow.cancelling import check_cancelled
+
 __all__ = ["Proposal", "numbers_to_try", "propose_number"]
 
 SAMPLE = 4000
@@ -82,6 +84,7 @@ def propose_number(
     numbers, curve = numbers_to_try(len(documents), most), []
     distances: NDArray[Any] = pairwise_distances(documents) if numbers else np.zeros((0, 0))
     for done, number in enumerate(numbers, 1):
+        check_cancelled()
         groups = KMeans(number, n_init=STARTS, random_state=seed).fit(documents).labels_
         if len(np.unique(groups)) < number:  # there are no more documents that differ
             break

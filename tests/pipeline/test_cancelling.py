@@ -18,6 +18,7 @@ from fastvbow.config import EncodeConfig, ExtractConfig, ExtractOptions, StudyGr
 from fastvbow.errors import Cancelled, FastvbowError, UsageError
 from fastvbow.executors import make_executor, run_tasks
 from fastvbow.project import ProjectFolder
+from fastvbow.topics.topic_number import propose_number
 
 
 class After:
@@ -178,6 +179,18 @@ def test_a_study_goes_on(jobs, sift_folder, tmp_path):
         study(folder)
         for name in ("groups.parquet", "per_label.parquet"):
             assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_numbers_of_topics_are_tried_no_further():
+    tried = []
+    with pytest.raises(Cancelled), cancelling(After(3)):
+        propose_number(
+            np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32),
+            20,
+            seed=0,
+            progress=lambda done, _: tried.append(done),
+        )
+    assert tried == [1, 2, 3]
 
 
 def test_another_thread_ends_it(sift_copy):
