@@ -2,6 +2,7 @@
 # make demo IMAGES=/some/folder  the same with your own; PROJECT=folder says where to, ARGS="--topics 8" passes options on
 # make test                      installs what the tests need and runs them; EXTRAS=test-vae brings PyTorch for those that want it
 # make lint                      style, types and the house rules (see CONTRIBUTING.md)
+# make docs                      builds the documentation into build/site
 # make debug                     builds the samplers with checks of bounds and counts, and runs their tests
 # make wheel                     builds a wheel and tries it in an empty environment
 
@@ -22,9 +23,10 @@ comma := ,
 TESTS := test$(if $(EXTRAS),$(comma)$(EXTRAS))
 TESTED := $(VENV)/.tested-$(EXTRA)-$(subst $(comma),-,$(TESTS))
 LINTED := $(VENV)/.linted-$(EXTRA)-$(subst $(comma),-,$(TESTS))
+DOCUMENTED := $(VENV)/.documented-$(EXTRA)
 BUILD_FILES := pyproject.toml setup.py $(wildcard src_ext/*.pyx src_ext/*.h src_ext/[a-z]*.c)
 
-.PHONY: demo test lint debug wheel clean
+.PHONY: demo test lint docs debug wheel clean
 
 demo: $(VENV)/.installed-$(EXTRA)
 	@if [ -z "$$IMAGES" ]; then $(VENV)/bin/fastvbow demo -o fastvbow-demo $(ARGS); \
@@ -39,6 +41,9 @@ lint: $(LINTED)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+docs: $(DOCUMENTED)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # From a copy, so that no object of this build is taken for one of another.
 debug: $(TESTED)
@@ -65,7 +70,7 @@ $(VENV)/bin/pip:
 # Both ONNX Runtimes write to one folder: where the other one is, both have to go first.
 OTHER := $(if $(filter gpu,$(EXTRA)),onnxruntime,onnxruntime-gpu)
 DROP_OTHER = @if $(VENV)/bin/pip show -q $(OTHER) 2>/dev/null; then \
-	$(VENV)/bin/pip uninstall -q -y onnxruntime onnxruntime-gpu; rm -f $(VENV)/.installed-* $(VENV)/.tested-* $(VENV)/.linted-*; fi
+	$(VENV)/bin/pip uninstall -q -y onnxruntime onnxruntime-gpu; rm -f $(VENV)/.installed-* $(VENV)/.tested-* $(VENV)/.linted-* $(VENV)/.documented-*; fi
 
 $(VENV)/.installed-$(EXTRA): $(VENV)/bin/pip $(BUILD_FILES)
 	$(DROP_OTHER)
@@ -80,6 +85,11 @@ $(TESTED): $(VENV)/bin/pip $(BUILD_FILES)
 $(LINTED): $(TESTED)
 	$(INSTALL) '.[$(EXTRA),$(TESTS),lint]'
 	@touch $@
+
+$(DOCUMENTED): $(VENV)/bin/pip $(BUILD_FILES)
+	$(DROP_OTHER)
+	$(INSTALL) '.[$(EXTRA),docs]'
+	@touch $@ $(VENV)/.installed-$(EXTRA)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info src_ext/_*.c fastvbow/topics/_*.so
