@@ -1,12 +1,14 @@
 """What MkDocs calls while it builds the site: the pages that are made of the program itself.
 
-`reference/cli.md` is written from the command tree, so that no command and no option can be missing there; the
-changes and the tables of the benchmarks are those of the repository.
+`reference/cli.md` is written from the command tree, and the functions of `reference/python.md` are those of the route:
+no command, no option and no function can be missing there. The changes and the tables of the benchmarks are those of
+the repository.
 """
 
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,12 @@ from typing import Any
 import typer
 from mkdocs.structure.files import File, Files
 
+from fastvbow import pipeline
 from fastvbow.cli import app
 
-__all__ = ["command_line_page", "commands", "on_files"]
+__all__ = ["command_line_page", "commands", "on_files", "on_page_markdown", "route"]
+
+ROUTE = "<!-- the functions of the route -->"
 
 MARKS = "&\\`*_[]<>|"
 
@@ -48,6 +53,25 @@ def on_files(files: Files, config: Any) -> Files:
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Name the functions of the route where a page asks for them."""
+    return markdown.replace(ROUTE, "\n".join(f"::: {name}" for name in route()))
+
+
+def route() -> list[str]:
+    """The functions of `fastvbow.pipeline` in the order of the commands, each followed by the class that it returns."""
+    ordered = [name.rpartition(" ")[2] for name, _ in commands()]
+    found: list[str] = []
+    for name in sorted(pipeline.__all__, key=lambda name: ordered.index(name) if name in ordered else len(ordered)):
+        function = getattr(pipeline, name)
+        result = typing.get_type_hints(function).get("return")
+        for thing in (function, result):
+            home = getattr(thing, "__module__", "")
+            if home.startswith("fastvbow.pipeline") and f"{home}.{thing.__qualname__}" not in found:
+                found.append(f"{home}.{thing.__qualname__}")
+    return found
 
 
 def commands() -> Iterator[tuple[str, Any]]:
