@@ -73,7 +73,8 @@ def import_labels(
         found = import_labels(project, file, prefix=prefix, replace=replace, listener=display)
     lines = [
         f"{count(found.labelled, 'label')} of {found.entries} entries taken, {found.changed} of them changed; "
-        f"{found.without_label} without a label, {len(found.conflicts)} contradictory, {len(found.unknown)} unknown",
+        f"{found.without_label} without a label, {len(found.conflicts)} contradictory, {len(found.unknown)} unknown"
+        + (f", {len(found.refused)} refused" if found.refused else ""),
         f"{found.stored} photographs of the project have a label: --labels project",
     ]
-    finish(as_json, asdict(found), lines, len(found.conflicts) + len(found.unknown))
+    finish(as_json, asdict(found), lines, len(found.conflicts) + len(found.refused) + len(found.unknown))

@@ -12,6 +12,7 @@ from fastvbow.errors import UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.exports import cvat, label_studio, tables
 from fastvbow.exports.columns import Correction, is_address, xml_text
+from fastvbow.groups.names import checked_name
 from fastvbow.images.stored_labels import StoredLabels, read_stored_labels, write_stored_labels
 from fastvbow.images.table import ImageTable, readable
 from fastvbow.project import ProjectFolder
@@ -38,6 +39,8 @@ class Imported:
         Entries that nobody gave a label.
     conflicts : list of str
         Photographs with labels that contradict one another, which are not taken; a sentence each.
+    refused : list of str
+        Photographs whose label can be none (`fastvbow.groups.names.checked_name`): control characters, line breaks.
     unknown : list of str
         Paths or ids that name no photograph of the project, or more than one.
     stored : int
@@ -49,6 +52,7 @@ class Imported:
     changed: int
     without_label: int
     conflicts: list[str]
+    refused: list[str]
     unknown: list[str]
     stored: int
 
@@ -59,8 +63,8 @@ def import_labels(
     """Read labels that were corrected elsewhere into ``labels.parquet`` of a project.
 
     From then on ``--labels project`` means them. A photograph is known by the id that the export gave it, else by its
-    path; blanks around a label do not count. Labels that are there already stay, but for those of photographs that the
-    file labels anew.
+    path; blanks around a label do not count, and it is kept as a name is, in Unicode's form NFC. Labels that are there
+    already stay, but for those of photographs that the file labels anew.
 
     Parameters
     ----------
@@ -97,15 +101,22 @@ def import_labels(
         if folder.labels.exists() and not replace:
             before = read_stored_labels(folder.labels)
         found: dict[str, tuple[str, ...]] = {}
+        refused: list[str] = []
         entries = without_label = 0
         unknown: list[str] = []
         for correction in reader(file):
             entries += 1
             image_id = matcher.find(correction)
-            named = tuple(filter(None, map(str.strip, correction.labels)))
+            given = [label for label in correction.labels if label.strip()]
             if image_id is None:
                 unknown.append(correction.path or correction.image_id or "")
-            elif not named:
+                continue
+            try:
+                named = [checked_name(label) for label in given]
+            except UsageError as error:
+                refused.append(f"{matcher.name(image_id)}: {error}")
+                continue
+            if not named:
                 without_label += 1
             else:
                 found[image_id] = tuple(dict.fromkeys((*found.get(image_id, ()), *named)))
@@ -117,6 +128,7 @@ def import_labels(
             raise UsageError(
                 f"{file} labels no photograph of {project}: of {entries} entries {len(unknown)} are unknown, "
                 f"{without_label} without a label, {len(conflicts)} with several"
+                + (f", {len(refused)} with one that cannot be ({refused[0]})" if refused else "")
                 + (f"; unknown is for instance {unknown[0]!r}: perhaps --prefix helps" if unknown else "")
             )
         changed = sum(before.labels.get(image_id, label) != label for image_id, label in labels.items())
@@ -126,9 +138,10 @@ def import_labels(
         write_stored_labels(folder.labels, whole)
         stored = sum(image_id in whole.labels for image_id in matcher.table.image_ids)
     _tell(listener, conflicts, "contradict one another and were not taken")
+    _tell(listener, refused, "have a label that cannot be")
     _tell(listener, unknown, "name no photograph of the project, or more than one")
     listener(Event("labels", "end", f"{len(labels)} labels from {file.name}, {stored} in the project"))
-    return Imported(entries, len(labels), changed, without_label, conflicts, unknown, stored)
+    return Imported(entries, len(labels), changed, without_label, conflicts, refused, unknown, stored)
 
 
 def _tell(listener: Listener, found: Sequence[str], what: str) -> None:

@@ -250,6 +250,26 @@ def test_blanks_around_labels_do_not_count(sift_copy, tmp_path):
     assert pq.read_table(sift_copy / "groups.parquet")["label"].to_pylist() == ["a", *[None] * 19]
 
 
+def test_labels_that_cannot_be_are_not_taken(sift_copy, tmp_path, cli):
+    """Else a line break or an escape sequence would stand in every table, page and export."""
+    paths = pq.read_table(sift_copy / "groups.parquet")["path"].to_pylist()
+    bad = ["two\nlines", "\x1b[31mred", "\u2028", "x" * 501]
+    labels = [*bad, "Ku\u0308che"]
+    with (tmp_path / "l.csv").open("w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows([["path", "label"], *zip(paths, labels, strict=False)])
+    outcome = cli("labels", "import", sift_copy, tmp_path / "l.csv", "--json")
+    assert outcome.code == 3
+    assert paths[0] in outcome.err
+    assert "control characters" in outcome.err
+    found = json.loads(outcome.out)
+    assert (found["labelled"], len(found["refused"]), found["without_label"]) == (1, 3, 1), "a line separator is blank"
+    assert pq.read_table(sift_copy / "labels.parquet")["label"].to_pylist() == ["K\u00fcche"]
+    (tmp_path / "l.csv").write_text(f"path,label\n{paths[0]},a\x01b\n")
+    with pytest.raises(UsageError, match="1 with one that cannot be"):
+        import_labels(sift_copy, tmp_path / "l.csv", replace=True)
+    assert pq.read_table(sift_copy / "labels.parquet").num_rows == 1
+
+
 def test_files_that_label_nothing_store_nothing(sift_copy, tmp_path):
     (tmp_path / "l.csv").write_text("path,label\nnowhere.jpg,b\n")
     with pytest.raises(UsageError, match=r"1 are unknown.*nowhere\.jpg.*--prefix"):
