@@ -1,12 +1,36 @@
-"""Rows of CSV files: every name of a file comes back as it was."""
+"""Rows of CSV files: every name comes back as it was, and no spreadsheet takes one for a formula.
+
+Spreadsheets compute cells that begin with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, quoted or not, and a
+file's name may come from anybody. So paths get ``./`` before them, with which they still lead to the file, and other
+text an apostrophe, which `text_of` takes away again (OWASP, CSV Injection).
+"""
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-__all__ = ["write_rows"]
+__all__ = ["path_cell", "text_cell", "text_of", "write_rows"]
+
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+_QUOTED = re.compile(r"'+[=+\-@\t\r]")
+
+
+def path_cell(path: str) -> str:
+    """A path as a cell that no spreadsheet computes; it leads to the same file."""
+    return f"./{path}" if _FORMULA.match(path) else path
+
+
+def text_cell(text: str) -> str:
+    """Text as a cell that no spreadsheet computes; `text_of` gives it back."""
+    return f"'{text}" if _FORMULA.match(text) or _QUOTED.match(text) else text
+
+
+def text_of(cell: str) -> str:
+    """The text that `text_cell` made a cell of."""
+    return cell[1:] if _QUOTED.match(cell) else cell
 
 
 def write_rows(handle: TextIO, rows: Iterable[Sequence[object]]) -> None:

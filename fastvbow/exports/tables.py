@@ -2,7 +2,8 @@
 
 Columns: ``image_id``, ``path`` (relative, as text), ``label`` (empty: to be labelled by hand), ``topic``,
 ``probability``, ``entropy``, ``known_label``; where a prefix is given ``address``, and where photographs lie in tar or
-Parquet files ``container``. UTF-8, a line feed after each row.
+Parquet files ``container``. UTF-8, a line feed after each row. What a spreadsheet would compute is written as
+`fastvbow.csv_rows` says.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from fastvbow.csv_rows import write_rows
+from fastvbow.csv_rows import path_cell, text_cell, text_of, write_rows
 from fastvbow.errors import UsageError
 from fastvbow.exports.columns import Correction, GroupedImages, Written, address_of
 
@@ -39,15 +40,15 @@ def write(images: GroupedImages, folder: Path, *, prefix: str = "") -> Written:
         for i in range(len(images)):
             row = [
                 images.image_ids[i],
-                images.names[i],
-                images.label(i) or "",
+                path_cell(images.names[i]),
+                text_cell(images.label(i) or ""),
                 int(images.topic[i]),
                 f"{images.probability[i]:.6f}",
                 f"{images.entropy[i]:.6f}",
-                images.known[i] or "",
+                text_cell(images.known[i] or ""),
             ]
             row += [address_of(images.raw_paths[i], images.names[i], prefix)] * bool(prefix)
-            row += [images.containers[i] or ""] * packed
+            row += [path_cell(images.containers[i] or "")] * packed
             write_rows(handle, [row])
     return Written([FILE], len(images), int(images.certain.sum()), [])
 
@@ -79,7 +80,7 @@ def read(path: Path) -> Iterator[Correction]:
                     f"{path} has the columns {reader.fieldnames or []}; wanted: 'image_id' or 'path', and 'label'"
                 )
             for row in reader:
-                label = row["label"]
+                label = text_of(row["label"] or "")
                 yield Correction(row.get("image_id") or None, row.get("path") or "", (label,) if label else ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None

@@ -8,6 +8,7 @@ import posixpath
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fastvbow.csv_rows import text_of
 from fastvbow.errors import UsageError
 from fastvbow.images.annotations import scene_of
 from fastvbow.images.mask_files import find_masks
@@ -124,7 +125,7 @@ def _read_csv(path: Path) -> tuple[dict[str, str], str]:
                 raise UsageError(f"{path} has the columns {list(columns)}; wanted: 'path' or 'image_id', and 'label'")
             known: dict[str, str] = {}
             for row in reader:
-                label = (row["label"] or "").strip()
+                label = text_of((row["label"] or "").strip())
                 if not (label and row[key]):
                     continue
                 # ./a/b.jpg and a//b.jpg are the image a/b.jpg

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastvbow.csv_rows import text_of
 from fastvbow.errors import UsageError
 from fastvbow.events import Listener, log_events
 from fastvbow.groups.grouping import read_table
@@ -175,7 +176,7 @@ def _rows(path: Path) -> list[tuple[int, int, str]]:
             reader = csv.DictReader(handle)
             if not {"topic", "name"} <= set(reader.fieldnames or []):
                 raise UsageError(f"{path} has the columns {reader.fieldnames or []}; wanted: 'topic' and 'name'")
-            rows = [(reader.line_num, row["topic"] or "", (row["name"] or "").strip()) for row in reader]
+            rows = [(reader.line_num, row["topic"] or "", text_of((row["name"] or "").strip())) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read names from {path}: {getattr(error, 'strerror', None) or error}") from None
     found: dict[int, tuple[int, int, str]] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.csv_rows import write_rows
+from fastvbow.csv_rows import path_cell, write_rows
 from fastvbow.errors import StoreCorruptError, UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import one_thread_each
@@ -228,7 +228,7 @@ def _write(output: Path, found: Selection) -> None:
     with replace_file(output) as path, path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
         rows = zip(found.paths, found.image_ids, found.topic, found.probability, found.entropy, strict=True)
         cells = (
-            [path_, image_id, topic, f"{share:.6f}", f"{entropy:.6f}", ""]
+            [path_cell(path_), image_id, topic, f"{share:.6f}", f"{entropy:.6f}", ""]
             for path_, image_id, topic, share, entropy in rows
         )
         write_rows(handle, chain([_COLUMNS], cells))

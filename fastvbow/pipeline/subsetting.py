@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.csv_rows import write_rows
+from fastvbow.csv_rows import path_cell, text_cell, write_rows
 from fastvbow.errors import UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.images.labels import read_labels
@@ -144,7 +144,7 @@ def _write(output: Path, table: ImageTable, rows: NDArray[np.int64], labels: lis
             path.write_bytes(b"".join(_line(_entry(table, row, folder)) for row in rows))
             return
         with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
-            cells = ([os.fsdecode(_entry(table, row, folder)), labels[row]] for row in rows)
+            cells = ([path_cell(os.fsdecode(_entry(table, row, folder))), text_cell(labels[row] or "")] for row in rows)
             write_rows(handle, chain([["path", "label"]], cells))
 
 

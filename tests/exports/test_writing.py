@@ -108,7 +108,7 @@ def test_csv(tmp_path):
     tables.write(grouped_images(containers=[None] * 7 + ["shard é.tar"]), tmp_path, prefix="https://x/")
     with (tmp_path / "groups.csv").open(newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
-    assert [row["path"] for row in rows] == IMAGES.names
+    assert [row["path"] for row in rows] == [*IMAGES.names[:-1], "./=1+1,2;3.jpg"]
     assert [row["label"] or None for row in rows] == WANTED
     assert [row["known_label"] for row in rows][:2] == ["", "cat"]
     assert rows[4]["address"] == "https://x/latin-%E9%FF.jpg"
