@@ -141,6 +141,19 @@ def add(
 
 
 @models_app.command()
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model of your own, as 'models list' shows it.")],
+    as_json: Json = False,
+) -> None:
+    """Remove a model of your own; projects made with it stay, but take no new photographs without it."""
+    with working(quiet=True):
+        from fastvbow.pipeline.models import remove_model
+
+        gone = remove_model(name)
+    finish(as_json, {"removed": [str(path) for path in gone]}, [f"removed: {path}" for path in gone])
+
+
+@models_app.command()
 def export(
     network: Annotated[str, typer.Argument(metavar="NAME", help="A network, as the library calls it: resnet50.")],
     library: Annotated[str, typer.Option("--from", help="Whose network: torchvision or timm.")] = "torchvision",

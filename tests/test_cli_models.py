@@ -1,6 +1,7 @@
 """``fastvbow models``: from any .onnx file to groups, and every way that may go wrong."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -276,6 +277,41 @@ def test_a_name_that_is_taken(cli, own, file, tmp_path):
     assert find_model("some_net").std == 255
     assert cli("models", "add", other, "--name", "some_net", "--normalise", "half", "--replace").code == 0
     assert len(files(own)) == 2, "the same graph keeps its file"
+
+
+def test_remove(cli, own, file, tmp_path):
+    for name in ("first", "second", "first-1"):
+        assert cli("models", "add", file, "--name", name, "--normalise", "half", "-q").code == 0
+    (own / "third.toml").write_bytes((own / "second.toml").read_bytes().replace(b'name = "second"', b'name = "third"'))
+    shared = next(name for name in files(own) if name.startswith("second-"))
+    assert find_model("third").path.name == shared
+    outcome = cli("models", "remove", "first", "--json")
+    assert outcome.code == 0, outcome.err
+    assert len(json.loads(outcome.out)["removed"]) == 2
+    assert not [name for name in files(own) if re.match(r"first(\.toml|-[0-9a-f]{12}\.onnx)", name)]
+    assert find_model("first-1").path.is_file(), "a name that begins alike"
+    assert cli("models", "remove", "second").code == 0
+    assert find_model("third").path.is_file(), "another card's file stays"
+    assert cli("models", "remove", "third").out.count("removed: ") == 2
+    assert shared not in files(own)
+    (own / "first-1.toml").write_text("nonsense")
+    assert cli("models", "remove", "first-1").code == 0, "a damaged one goes too"
+    assert files(own) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("efficientnet_lite0", "ships with fastvbow"), ("nothing", "no model 'nothing'"), ("../x", "no model '../x'")],
+)
+def test_what_cannot_be_removed(cli, own, file, tmp_path, name, said):
+    assert cli("models", "add", file, "--name", "mine", "--normalise", "half", "-q").code == 0
+    (tmp_path / "x.toml").write_text("not a model's")
+    before = files(own)
+    outcome = cli("models", "remove", name)
+    assert outcome.code == 2
+    assert said in outcome.complaint
+    assert files(own) == before
+    assert (tmp_path / "x.toml").exists()
 
 
 def test_nothing_is_left_of_what_failed(cli, own, file, monkeypatch):

@@ -20,7 +20,7 @@ from fastvbow.features.models import ModelCard, Output, card_text, models_folder
 from fastvbow.features.tensors import input_maker
 from fastvbow.project import replace_file
 
-__all__ = ["NewModel", "check_name", "store_model", "takes_batches", "with_outputs"]
+__all__ = ["NewModel", "check_name", "remove_model", "store_model", "takes_batches", "with_outputs"]
 
 POOLED = "fastvbow_pooled"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
@@ -236,8 +236,53 @@ def store_model(card: ModelCard, model: NewModel, folder: Path, check: Mapping[s
     return read_card(place)
 
 
+def remove_model(name: str) -> list[Path]:
+    """Remove a user's own model: its card, then its file where no other card names it.
+
+    A damaged card goes too, with the files of its name.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    list of Path
+        What was removed.
+
+    Raises
+    ------
+    UsageError
+        There is no such model, it ships with fastvbow, or the folder cannot be written.
+    """
+    folder = models_folder()
+    card = folder / f"{name}.toml"
+    if name in shipped_models():
+        raise UsageError(f"{name} ships with fastvbow and cannot be removed")
+    if not _NAME.fullmatch(name) or not card.is_file():
+        own = sorted(path.stem for path in folder.glob("*.toml") if not path.name.startswith("."))
+        raise UsageError(
+            f"there is no model {name!r} of your own in {folder}; those there are: {', '.join(own) or '-'}"
+        )
+    file = _file_of(card)
+    gone = [file] if file is not None else [path for path in folder.iterdir() if _is_file_of(path, name)]
+    try:
+        card.unlink()
+        kept = {_file_of(other) for other in folder.glob("*.toml")}
+        gone = [path for path in gone if path not in kept and path.is_file()]
+        for path in gone:
+            path.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot remove {error.filename}: {error.strerror}") from None
+    return [card, *gone]
+
+
+def _is_file_of(path: Path, name: str) -> bool:
+    return re.fullmatch(re.escape(name) + r"-[0-9a-f]{12}\.onnx", path.name) is not None
+
+
 def _file_of(card: Path) -> Path | None:
-    """The ``.onnx`` file of a card that is about to be replaced; None if there is no such card, or it is damaged."""
+    """The ``.onnx`` file of a card that is about to go; None if there is no such card, or it is damaged."""
     with contextlib.suppress(StoreCorruptError):
         return read_card(card).path
     return None

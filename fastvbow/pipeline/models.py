@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fastvbow.demo.crops import photograph_files
 from fastvbow.errors import StoreCorruptError, UsageError
 from fastvbow.events import Event, Listener, log_events
-from fastvbow.features.adding import check_name, store_model, takes_batches, with_outputs
+from fastvbow.features.adding import check_name, remove_model, store_model, takes_batches, with_outputs
 from fastvbow.features.anatomy import Anatomy, analyse
 from fastvbow.features.cnn import CnnExtractor, open_session
 from fastvbow.features.graphs import load_model
@@ -33,7 +33,16 @@ from fastvbow.features.models import (
 from fastvbow.features.tensors import input_maker
 from fastvbow.images.decode import decode
 
-__all__ = ["Added", "Listed", "add_model", "bundled_photographs", "inspect_model", "list_models", "normalisation"]
+__all__ = [
+    "Added",
+    "Listed",
+    "add_model",
+    "bundled_photographs",
+    "inspect_model",
+    "list_models",
+    "normalisation",
+    "remove_model",
+]
 
 _TRIED = 8
 """Bundled photographs that a new model is tried on."""
