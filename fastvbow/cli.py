@@ -64,6 +64,7 @@ from fastvbow.cli_report import report
 from fastvbow.cli_select import select
 from fastvbow.cli_study import study
 from fastvbow.cli_subset import subset
+from fastvbow.cli_tables import count
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
 
 __all__ = ["app", "main"]
@@ -241,7 +242,7 @@ def verify(
 
         found = pipeline.verify(project, repair=repair, jobs=jobs, listener=display)
     mended = "removed: run the same command as before again" if repair else "'fastvbow verify --repair' removes it"
-    lines = [*found.problems, f"{len(found.problems)} problems; {mended}"] if found.problems else []
+    lines = [*found.problems, f"{count(len(found.problems), 'problem')}; {mended}"] if found.problems else []
     lines = [*found.stale, *(lines or [f"all well: {found.n_files} files, {found.n_bytes / 1e6:.1f} MB"])]
     told = {"files": found.n_files, "bytes": found.n_bytes, "problems": found.problems, "stale": found.stale}
     finish(as_json, told, lines)

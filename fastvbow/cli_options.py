@@ -61,6 +61,7 @@ MostTopics = Annotated[int, typer.Option(help="The most topics that auto propose
 Sweeps = Annotated[int, typer.Option(help="Gibbs sweeps over the corpus.")]
 Weights = Annotated[str, typer.Option(help="How much a word of each modality counts.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same groups.")]
+ChoiceSeed = Annotated[int, typer.Option(help="The same seed chooses the same photographs.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Threads; -1: one a processor. Changes no result.")]
 Device = Annotated[str, typer.Option(help="Where the CNN runs: auto, cpu or cuda.")]
 Labels = Annotated[

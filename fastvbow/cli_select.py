@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fastvbow.cli_frame import finish, working
-from fastvbow.cli_options import Json, Labels, ProjectArgument, Quiet, Seed
+from fastvbow.cli_options import ChoiceSeed, Json, Labels, ProjectArgument, Quiet
 
 __all__ = ["select"]
 
@@ -41,7 +41,7 @@ def select(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.csv", help="Gets the photographs, with a column for the label."),
     ] = None,
-    seed: Seed = 0,
+    seed: ChoiceSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fastvbow.cli_frame import finish, working
-from fastvbow.cli_options import Json, Labels, Quiet, Seed, Source
+from fastvbow.cli_options import ChoiceSeed, Json, Labels, Quiet, Source
 
 __all__ = ["subset"]
 
@@ -27,7 +27,7 @@ def subset(
     validation: Annotated[
         float, typer.Option(help="The share of each label that is put aside, in LIST.validation.csv.", min=0, max=1)
     ] = 0.0,
-    seed: Seed = 0,
+    seed: ChoiceSeed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
