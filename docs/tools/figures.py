@@ -1,6 +1,6 @@
 """Draw the figures of docs/explanation/method.md, of crops of the bundled photographs.
 
-    python docs_build/figures.py [FOLDER]
+    python docs/tools/figures.py [FOLDER]
 
 FOLDER, `build/figures` if left out, gets the crops and their project, the same as in the tutorial; docs/figures/ gets
 the figures. They are made anew when the method or the demonstration changes.
@@ -29,7 +29,7 @@ from fastvbow.project import ProjectFolder
 from fastvbow.words.vocabulary import Vocabulary
 
 matplotlib.use("Agg")
-FIGURES = Path(__file__).parents[1] / "docs" / "figures"
+FIGURES = Path(__file__).parents[1] / "figures"
 KEPT = 10  # crops of each photograph that the project has
 SHOWN = "raccoon-06.jpg"
 MIXED = ("cat-03.jpg", "dahlia-04.jpg", "fig-02.jpg")
