@@ -18,8 +18,10 @@ import msgspec
 from fastvbow.config import EncodeConfig, ExtractConfig, TopicsConfig, VocabularyConfig
 from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
 from fastvbow.features.embeddings import EmbeddingFile
+from fastvbow.groups.names import TopicNames
 from fastvbow.images.table import readable
 from fastvbow.pipeline.describing import check_embeddings, config_of, parameters_of
+from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, StageCard, fingerprint_of
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.words.vocabulary import Vocabulary
@@ -75,6 +77,8 @@ class Origin:
     vocabulary : Taken
     model : Taken or None
         None where topics are trained anew.
+    names : TopicNames or None
+        Those of the model's topics.
     """
 
     root: Path
@@ -82,6 +86,7 @@ class Origin:
     encode_config: EncodeConfig
     vocabulary: Taken
     model: Taken | None
+    names: TopicNames | None = None
 
     @classmethod
     def open(cls, root: Path, project: Path, *, refit: bool = False, embeddings: EmbeddingFile | None = None) -> Origin:
@@ -147,7 +152,8 @@ class Origin:
         # A writer takes a stage's card away before it touches the output: equal cards before and after, equal output.
         if any(folder.card(stage) != card for stage, card in cards.items()):
             raise ProjectError(f"another fastvbow process is working on {root}: wait for it to end")
-        return cls(root, config, _encoding(root, cards["encode"].parameters), vocabulary, model)
+        names = None if refit else load_names(folder)
+        return cls(root, config, _encoding(root, cards["encode"].parameters), vocabulary, model, names)
 
     def check(self, asked: Collection[str] | None, *configs: msgspec.Struct | None) -> None:
         """Raise a UsageError where something else is asked for than there is.

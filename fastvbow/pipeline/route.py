@@ -200,6 +200,8 @@ def _topics(
 ) -> StageCard:
     if origin is None or origin.model is None:
         return pipeline.topics(folder.root, config, jobs=jobs, listener=listener)
-    from fastvbow.pipeline.taking_over import take_model
+    from fastvbow.pipeline.taking_over import take_model, take_names
 
-    return take_model(folder, origin.model, jobs=effective_jobs(jobs), listener=listener)
+    card = take_model(folder, origin.model, jobs=effective_jobs(jobs), listener=listener)
+    take_names(folder, origin.names)
+    return card

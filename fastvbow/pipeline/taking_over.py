@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 
 from fastvbow.events import Listener
 from fastvbow.executors import one_thread_each
+from fastvbow.groups.names import TopicNames, write_names
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.origin import Taken
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.pipeline.topic_modelling import token_streams, write_topics
+from fastvbow.pipeline.topic_names import names_path
 from fastvbow.project import ProjectFolder, StageCard, replace_folder
 from fastvbow.topics.inference import likeliest_topics
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["take_model", "take_vocabulary"]
+__all__ = ["take_model", "take_names", "take_vocabulary"]
 
 
 def take_vocabulary(project: ProjectFolder, taken: Taken, *, listener: Listener) -> StageCard:
@@ -85,6 +87,21 @@ def take_model(project: ProjectFolder, taken: Taken, *, jobs: int, listener: Lis
         listener=listener,
         body=lambda: _infer(project, taken, jobs),
     )
+
+
+def take_names(project: ProjectFolder, names: TopicNames | None) -> None:
+    """Make the names and merged groups of another project's topics those of this one, which has its model.
+
+    Where this project has had names for these topics, they stay: what a person says here counts here.
+
+    Parameters
+    ----------
+    project : ProjectFolder
+    names : TopicNames or None
+        The other project's.
+    """
+    if names is not None and names.fingerprint and not (path := names_path(project, names.topics)).exists():
+        write_names(path, names)
 
 
 def _infer(project: ProjectFolder, taken: Taken, jobs: int) -> dict[str, Any]:

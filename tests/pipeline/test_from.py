@@ -93,6 +93,23 @@ def test_theta_is_what_assign_gives(old, taken, halves):
     np.testing.assert_array_equal(groups["topic"].to_numpy(), wanted.topic)
 
 
+def test_names_and_merged_groups_come_along(old, halves, tmp_path):
+    named, new = tmp_path / "named", tmp_path / "new"
+    shutil.copytree(old, named)
+    pipeline.name(named, 1, "Küche")
+    pipeline.merge(named, [0, 3])
+    run(halves[1], new, named)
+    groups = pq.read_table(new / "groups.parquet").to_pydict()
+    assert {name for topic, name in zip(groups["topic"], groups["name"], strict=True) if topic == 1} == {"Küche"}
+    assert 3 not in groups["topic"]
+    assert pipeline.verify(new).problems == []
+    pipeline.name(new, 1, remove=True)
+    run(halves[1], new, named)
+    assert set(pq.read_table(new / "groups.parquet")["name"].to_pylist()) == {None}, "what is said here counts here"
+    run(halves[1], tmp_path / "anew", named, refit=True)
+    assert not (tmp_path / "anew" / "names").exists(), "other topics"
+
+
 def test_photographs_that_the_model_knows(old, halves, tmp_path):
     """The very source of the other project: all that it has, but for the training."""
     run(halves[0], tmp_path / "new", old, labels="parent", jobs=2)
