@@ -19,7 +19,7 @@ import msgspec
 
 from fastvbow.errors import StoreCorruptError
 
-__all__ = ["CHANGE", "complete_change", "describe_change"]
+__all__ = ["CHANGE", "complete_change", "describe_change", "flush"]
 
 CHANGE = "change"
 
@@ -71,7 +71,7 @@ def complete_change(root: Path) -> None:
     for name in cards:
         if (change / name).exists():  # else it has its place already
             _remove(root / name)
-    _flush(root / "stages")
+    flush(root / "stages")
     for name in plan.remove:
         _remove(root / name)
     others = [name for name in plan.put if name not in cards]
@@ -79,10 +79,10 @@ def complete_change(root: Path) -> None:
         for name in names:
             _put(change / name, root / name)
         for folder in {(root / name).parent for name in names}:
-            _flush(folder)
+            flush(folder)
     done = root / f".{CHANGE}.{uuid.uuid4().hex[:12]}.tmp"
     change.rename(done)
-    _flush(root)
+    flush(root)
     shutil.rmtree(done)
 
 
@@ -102,8 +102,9 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """fsync a file or, so that its entries last, a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -45,7 +45,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from fastvbow.changes import CHANGE, complete_change
+from fastvbow.changes import CHANGE, complete_change, flush
 from fastvbow.errors import ProjectError, StageMissingError, StoreCorruptError
 
 __all__ = [
@@ -107,15 +107,6 @@ def fingerprint_of(value: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
 
 
-def _flush(path: Path) -> None:
-    """fsync a file or, so that its entries last, a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _beside(final: Path, kind: str) -> Path:
     return final.parent / f".{final.name}.{uuid.uuid4().hex[:12]}.{kind}"
 
@@ -136,8 +127,8 @@ def replace_folder(final: Path) -> Iterator[Path]:
         for folder, _, names in os.walk(temporary):
             for name in names:
                 if not Path(folder, name).is_symlink():  # what a link leads to is not ours
-                    _flush(Path(folder, name))
-            _flush(Path(folder))
+                    flush(Path(folder, name))
+            flush(Path(folder))
         old = _beside(final, "old")
         had_one = final.exists()
         if had_one:
@@ -148,7 +139,7 @@ def replace_folder(final: Path) -> Iterator[Path]:
             if had_one:
                 old.rename(final)
             raise
-        _flush(final.parent)
+        flush(final.parent)
         if had_one:
             shutil.rmtree(old)
     except BaseException:
@@ -164,9 +155,9 @@ def replace_file(final: Path) -> Iterator[Path]:
     temporary = _beside(final, "tmp")
     try:
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         temporary.replace(final)
-        _flush(final.parent)
+        flush(final.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -366,7 +357,7 @@ class ProjectFolder:
         path = self.root / "stages" / f"{stage}.json"
         if path.exists():
             path.unlink()
-            _flush(path.parent)
+            flush(path.parent)
 
     def finish(self, card: StageCard) -> None:
         """Put a stage's card in place: from here on its output counts."""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from report.browser import Browser, needs_browser, open_browser
+from report.browser import Browser, needs_browser
 from report.sample import HOSTILE, Report, content, photograph, report_of
 
 from fastvbow.report import browse_page
 from fastvbow.report.content import Skipped
 
 pytest.importorskip("selenium", reason="selenium is not installed")
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.usefixtures("quiet")]
 
 MARK = "document.documentElement.dataset.injected = 1"
 INJECTING = [
@@ -30,22 +29,6 @@ INJECTING = [
     *HOSTILE,
 ]
 N = 200
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def quiet(browser: Browser) -> Iterator[None]:
-    """No test leaves an error in the console, or has asked for anything but files."""
-    browser.look()
-    yield
-    assert browser.console() == []
-    asked = [address for address in browser.requests() if not address.startswith(("file:///", "data:", "about:"))]
-    assert asked == []
 
 
 @pytest.fixture(scope="module")

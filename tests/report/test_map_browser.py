@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from report import planted
-from report.browser import Browser, needs_browser, open_browser
+from report.browser import Browser, needs_browser
 from report.sample import content
 from report.test_map_page import order_of, value
 
@@ -18,7 +17,7 @@ from fastvbow.report.build import build_report
 from fastvbow.report.positions import MapInput
 
 pytest.importorskip("selenium", reason="selenium is not installed")
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.usefixtures("quiet")]
 
 N = 48
 INJECTING = '"><img src=x onerror="document.documentElement.dataset.injected = 1">.jpg'
@@ -44,21 +43,6 @@ class Map:
 
     def index(self, name: str) -> int:
         return next(i for i, own in enumerate(self.names) if own.endswith(name))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def quiet(browser: Browser) -> Iterator[None]:
-    browser.look()
-    yield
-    assert browser.console() == []
-    asked = [address for address in browser.requests() if not address.startswith(("file:///", "data:", "about:"))]
-    assert asked == []
 
 
 @pytest.fixture(scope="module")
