@@ -1,0 +1,233 @@
+"""Text-aided clustering (TAC, Li et al. 2024) without training.
+
+What is certain and what is not: the steps and constants are those of the authors' code (five nouns a centre, the two
+temperatures, 10 and 20 starts, 300 passes). The rule for the number of centres is inferred from the eight numbers that
+the code gives (see `fastvbow.semantic.selection.center_count`). The reference implementation has no licence; nothing of
+it is copied. No figure of the paper is claimed: those need CLIP's weights and the paper's data.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from fastvbow.semantic._estimator import SemanticEstimator
+from fastvbow.semantic._rows import normalised, unit_rows, workers
+from fastvbow.semantic.selection import best_by_posterior, center_count
+from fastvbow.semantic.spherical import nearest_directions, spherical_kmeans
+
+__all__ = ["TAC", "text_counterparts"]
+
+
+def text_counterparts(
+    images: NDArray[np.float32], texts: NDArray[np.float32], temperature: float = 0.005, *, n_jobs: int | None = None
+) -> NDArray[np.float32]:
+    """The mean text of every image: t_i = L2(sum_j softmax_j(x_i · u_j / temperature) u_j).
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, d), float32
+        At unit length.
+    texts : ndarray of shape (m, d), float32
+        At unit length.
+    temperature : float, default=0.005
+        The lower it is, the fewer texts count.
+    n_jobs : int, default=None
+        Threads; None is 1, -1 all processors.
+
+    Returns
+    -------
+    ndarray of shape (n, d), float32
+    """
+    out = np.empty(images.shape, np.float32)
+
+    def one(part: slice) -> None:
+        weights = images[part] @ texts.T
+        weights -= weights.max(axis=1, keepdims=True)
+        weights /= np.float32(temperature)
+        np.exp(weights, out=weights)
+        out[part] = normalised(weights @ texts)  # at unit length the sum of the weights does not matter
+
+    with workers(n_jobs) as team:
+        deque(team.each_block(one, len(images), max(images.shape[1], len(texts))), maxlen=0)
+    return out
+
+
+class TAC(SemanticEstimator):
+    """Text-aided clustering without training: images beside the nouns that fit them.
+
+    1. Spherical k-means cuts the images into many semantic centres (`center_count`).
+    2. Each noun goes to the centre that it is likeliest of, and the five likeliest of every centre are kept.
+    3. The text counterpart of an image is the mean of these nouns, weighted by softmax(x · u / .005).
+    4. Spherical k-means clusters images and counterparts side by side.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        K.
+    n_centers : int or None, default=None
+        Semantic centres; None follows `center_count`.
+    nouns_per_center : int, default=5
+    noun_temperature : float, default=1.0
+        Of the softmax over centres.
+    image_temperature : float, default=0.005
+        Of the softmax over nouns.
+    center_n_init : int, default=10
+        Starts of the k-means that finds the semantic centres.
+    n_init : int, default=20
+        Starts of the k-means that finds the clusters.
+    max_iter : int, default=300
+        Passes of either at most.
+    tol : float, default=1e-4
+        See `fastvbow.semantic.spherical.spherical_kmeans`.
+    random_state : int, RandomState instance or None, default=None
+        The same int gives the same bytes, for any `n_jobs`.
+    n_jobs : int, default=None
+        Threads; None is 1, -1 all processors.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n,), int32
+        The cluster of every image.
+    embedding_ : ndarray of shape (n, 2 d), float32
+        Image and counterpart side by side, at unit length: what the clusters are found in.
+    cluster_centers_ : ndarray of shape (n_clusters, 2 d), float32
+    semantic_centers_ : ndarray of shape (n_centers, d), float32
+    noun_indices_ : ndarray of shape (m,), int64
+        The rows of `nouns` that are used, ascending.
+    nouns_ : ndarray of shape (m, d), float32
+        These nouns at unit length.
+    n_iter_ : int
+        Passes of the last k-means.
+    n_features_in_ : int
+
+    Raises
+    ------
+    UsageError
+        A parameter cannot be used, there are fewer images than clusters, no nouns were given, widths differ, or an
+        embedding has no direction.
+
+    Notes
+    -----
+    The images are read in blocks, and so are the nouns; beside `embedding_` the memory taken does not grow with either.
+    Rows that are at unit length in float32 already are not copied.
+
+    References
+    ----------
+    Y. Li, P. Hu, D. Peng, J. Lv, J. Fan and X. Peng, "Image clustering with external guidance", ICML 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastvbow.semantic import TAC
+    >>> X = np.array([[1, 0, 0.1], [1, 0.1, 0], [0, 1, 0.1], [0.1, 1, 0]])
+    >>> model = TAC(n_clusters=2, random_state=0).fit(X, nouns=np.eye(3))
+    >>> bool(model.labels_[0] == model.labels_[1] != model.labels_[2])
+    True
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        n_centers: int | None = None,
+        nouns_per_center: int = 5,
+        noun_temperature: float = 1.0,
+        image_temperature: float = 0.005,
+        center_n_init: int = 10,
+        n_init: int = 20,
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.n_centers = n_centers
+        self.nouns_per_center = nouns_per_center
+        self.noun_temperature = noun_temperature
+        self.image_temperature = image_temperature
+        self.center_n_init = center_n_init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, y: Any = None, *, nouns: Any = None, captions: Any = None, train: Any = None) -> TAC:
+        """Cluster images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Embeddings of images; they count at unit length.
+        y : ignored
+        nouns : array-like of shape (M, d)
+            Embeddings of nouns in the same space.
+        captions : ignored
+            TAC has nouns alone.
+        train : array-like of shape (N, d), optional
+            Images that the nouns are chosen for, where they are others than those to cluster: the paper chooses nouns
+            on the training split and clusters the test split.
+        """
+        self._check()
+        images = self._images(X, reset=True)
+        bank = self._texts(nouns, "nouns")
+        seen = images if train is None else unit_rows(train, "train", self.n_features_in_)
+        rng = check_random_state(self.random_state)
+        self.semantic_centers_ = spherical_kmeans(
+            seen,
+            center_count(len(seen), self.n_clusters) if self.n_centers is None else self.n_centers,
+            n_init=self.center_n_init,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            random_state=rng,
+            n_jobs=self.n_jobs,
+        ).centers
+        self.noun_indices_ = best_by_posterior(
+            bank,
+            self.semantic_centers_,
+            per_center=self.nouns_per_center,
+            temperature=self.noun_temperature,
+            n_jobs=self.n_jobs,
+        )
+        self.nouns_ = np.ascontiguousarray(bank[self.noun_indices_])
+        self.embedding_ = self._embedded(images)
+        found = spherical_kmeans(
+            self.embedding_,
+            self.n_clusters,
+            n_init=self.n_init,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            random_state=rng,
+            n_jobs=self.n_jobs,
+        )
+        self.cluster_centers_, self.labels_, self.n_iter_ = found.centers, found.labels, found.n_iter
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Image and counterpart of images side by side, at unit length: ndarray of shape (n, 2 d), float32."""
+        check_is_fitted(self)
+        return self._embedded(self._images(X, reset=False))
+
+    def predict(self, X: Any) -> NDArray[np.int32]:
+        """The cluster of images, by the nouns and centres that were found: ndarray of shape (n,), int32."""
+        return nearest_directions(self.transform(X), self.cluster_centers_, self.n_jobs)
+
+    def _embedded(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        texts = text_counterparts(images, self.nouns_, self.image_temperature, n_jobs=self.n_jobs)
+        out = np.empty((len(images), 2 * images.shape[1]), np.float32)
+        np.multiply(images, np.float32(0.5**0.5), out=out[:, : images.shape[1]])
+        np.multiply(texts, np.float32(0.5**0.5), out=out[:, images.shape[1] :])
+        return out
+
+    def _check(self) -> None:
+        least = dict.fromkeys(("n_clusters", "nouns_per_center", "center_n_init", "n_init", "max_iter"), 1)
+        if self.n_centers is not None:
+            least["n_centers"] = 1
+        self._check_integers(**least)
+        self._check_positive("noun_temperature", "image_temperature")
