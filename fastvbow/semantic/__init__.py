@@ -9,12 +9,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["TAC"]
+__all__ = ["CAE", "TAC"]
 
 if TYPE_CHECKING:
+    from fastvbow.semantic.cae import CAE
     from fastvbow.semantic.tac import TAC
 
-_HOMES = {"TAC": "fastvbow.semantic.tac"}
+_HOMES = {
+    "CAE": "fastvbow.semantic.cae",
+    "TAC": "fastvbow.semantic.tac",
+}
 
 
 def __getattr__(name: str) -> Any:
