@@ -5,7 +5,7 @@ The plan T of n images and m texts, each side with a uniform mass, minimises sum
 s_ij) / epsilon), and its rows, once g is known, are softmax((s_i + g) / epsilon) / n: without the constraint on the
 columns g is zero, and the plan is the softmax.
 
-Only f and g are kept. Sinkhorn's two half-steps are one pass over blocks of rows: the rows' sums give f, and the sums of
+Only f and g are kept. Two half-steps of Sinkhorn are one pass over blocks of rows: sums of rows give f, and sums of
 the columns after that the next g. It is done on logarithms: of each row its maximum is subtracted, and g begins at
 -max_i s_ij, so that every text gets at least 1/m of the mass of one image. So no sum underflows, however small epsilon
 is.
