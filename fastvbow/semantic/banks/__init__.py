@@ -1,0 +1,1 @@
+"""Banks of texts: where nouns and captions come from, and their embeddings."""

@@ -1,0 +1,98 @@
+"""Banks of nouns, of WordNet or of a plain list, and the prompts that they are put into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastvbow.errors import UsageError
+from fastvbow.semantic.banks.lines import text_lines
+from fastvbow.semantic.banks.wordnet import WordNet
+
+__all__ = ["SIC_PROMPTS", "TAC_PROMPTS", "NounBank", "nouns_of_wordnet", "read_noun_list"]
+
+TAC_PROMPTS = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+)
+"""A noun's embedding is the mean of these prompts' embeddings before they are scaled to unit length (TAC)."""
+SIC_PROMPTS = ("a photo of a {}",)
+
+
+@dataclass(frozen=True)
+class NounBank:
+    """Nouns, one a row.
+
+    Attributes
+    ----------
+    words : tuple of str
+        Not always different: a noun of two meanings may have two rows.
+    definitions : tuple of str
+        Of each row; empty where there is none.
+    synsets : tuple of str
+        The name of each row's synset in WordNet; empty where there is none.
+    """
+
+    words: tuple[str, ...]
+    definitions: tuple[str, ...]
+    synsets: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def described(self) -> tuple[str, ...]:
+        """Each noun with its definition: "windmill, a mill that is powered by the wind"."""
+        return tuple(
+            f"{word}, {text}" if text else word for word, text in zip(self.words, self.definitions, strict=True)
+        )
+
+
+def nouns_of_wordnet(wordnet: WordNet, *, words: str = "first", instances: bool = True) -> NounBank:
+    """The nouns of WordNet.
+
+    Parameters
+    ----------
+    wordnet : WordNet
+    words : {"first", "all"}, default="first"
+        The usual word of each synset (SIC: 82,115 rows of WordNet 3.0), or each of its words (146,347 rows, as
+        many as TAC's bank has).
+    instances : bool, default=True
+        Also the single things that have names of their own: persons, cities, rivers.
+
+    Raises
+    ------
+    UsageError
+        `words` is none of these.
+    """
+    if words not in ("first", "all"):
+        raise UsageError(f"words is 'first' or 'all', not {words!r}")
+    rows = [
+        (word, synset.definition, synset.name)
+        for synset in wordnet.synsets
+        if instances or not synset.is_instance
+        for word in (synset.words if words == "all" else synset.words[:1])
+    ]
+    return NounBank(*(tuple(column) for column in zip(*rows, strict=True)))
+
+
+def read_noun_list(path: Path) -> NounBank:
+    """Nouns from a text file, one a line; what follows a tab is the definition.
+
+    Parameters
+    ----------
+    path : Path
+        UTF-8. Empty lines do not count.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read, or holds no noun.
+    """
+    rows: Sequence[tuple[str, str, str]] = [line.partition("\t") for line in text_lines(path, "nouns")]
+    return NounBank(tuple(a.strip() for a, _, _ in rows), tuple(b.strip() for _, _, b in rows), ("",) * len(rows))
