@@ -17,7 +17,8 @@ SYNSETS = (
     '00000010 03 n 01 entity 0 002 ~ 00000020 n 0000 ~ 00000040 n 0000 | that which exists; "an entity"  \n'
     "00000020 06 n 0a mill 0 grist_mill 1 a 0 b 0 c 0 d 0 e 0 f 0 g 0 h 0 003 @ 00000010 n 0000 + 00692347 v 0101 ~ "
     "00000030 n 0000 | machinery; that grinds  \n"
-    '00000030 06 n 02 windmill 0 Windmill 0 001 @ 00000020 n 0000 | a mill driven by the wind; "it turned"; "slowly"  \n'
+    "00000030 06 n 02 windmill 0 Windmill 0 001 @ 00000020 n 0000 | "
+    'a mill driven by the wind; "it turned"; "slowly"  \n'
     "00000040 15 n 01 Paris 0 001 @i 00000010 n 0000 | the capital of France  \n"
 )
 WORDNETS = [Path("/usr/share/wordnet")]

@@ -92,7 +92,8 @@ def embed_texts(
     Raises
     ------
     UsageError
-        There are no texts or prompts, a prompt has no place for the text, a text has no tokens, or the folder cannot be written.
+        There are no texts or prompts, a prompt has no place for the text, a text has no tokens, or the folder cannot be
+        written.
     StoreCorruptError
         What is kept is not what its card says, or of a newer version.
     """
