@@ -9,6 +9,7 @@ import pytest
 
 from fastvbow.errors import UsageError
 from fastvbow.semantic.banks.captions import read_captions
+from fastvbow.semantic.banks.frequencies import caption_counts
 from fastvbow.semantic.banks.nouns import SIC_PROMPTS, TAC_PROMPTS, nouns_of_wordnet, read_noun_list
 from fastvbow.semantic.banks.wordnet import read_wordnet
 
@@ -58,6 +59,11 @@ def test_nouns_of_wordnet(wordnet):
     assert len(every) == 14 and every.synsets[-3:] == ("n00000030", "n00000030", "n00000040")
     assert nouns_of_wordnet(wordnet, instances=False).words == ("entity", "mill", "windmill")
     assert first.described()[2] == "windmill, a mill driven by the wind"
+    assert nouns_of_wordnet(wordnet, under=("n00000020",)).words == ("mill", "windmill")
+    with pytest.raises(UsageError, match="no synset n9"):
+        nouns_of_wordnet(wordnet, under=("n00000010", "n9"))
+    with pytest.raises(UsageError, match="no noun is left"):
+        nouns_of_wordnet(wordnet, under=("n00000040",), instances=False)
     with pytest.raises(UsageError, match="'first' or 'all', not 'some'"):
         nouns_of_wordnet(wordnet, words="some")
 
@@ -152,6 +158,12 @@ def test_what_holds_no_captions(tmp_path, text, said):
     (tmp_path / "captions").write_text(text)
     with pytest.raises(UsageError, match=said):
         read_captions(tmp_path / "captions")
+
+
+def test_counts_in_captions():
+    captions = ["A Dog chases dogs .", "two buses and a baseball field", "Baseball Fields, dogs' tails", "well-known"]
+    words = ["dog", "bus", "baseball field", "field", "Well-Known", "cat", "a very long noun", "and"]
+    assert caption_counts(words, captions).tolist() == [2, 1, 2, 2, 1, 0, 0, 1]
 
 
 @pytest.mark.data

@@ -53,7 +53,9 @@ class NounBank:
         )
 
 
-def nouns_of_wordnet(wordnet: WordNet, *, words: str = "first", instances: bool = True) -> NounBank:
+def nouns_of_wordnet(
+    wordnet: WordNet, *, words: str = "first", instances: bool = True, under: Sequence[str] | None = None
+) -> NounBank:
     """The nouns of WordNet.
 
     Parameters
@@ -64,20 +66,28 @@ def nouns_of_wordnet(wordnet: WordNet, *, words: str = "first", instances: bool 
         many as TAC's bank has).
     instances : bool, default=True
         Also the single things that have names of their own: persons, cities, rivers.
+    under : sequence of str, optional
+        Names of synsets: only they and their kinds, such as ("n00027167",) for locations.
 
     Raises
     ------
     UsageError
-        `words` is none of these.
+        `words` is none of these, a synset is unknown, or no noun is left.
     """
     if words not in ("first", "all"):
         raise UsageError(f"words is 'first' or 'all', not {words!r}")
+    unknown = sorted(set(under or ()) - set(wordnet.by_name))
+    if unknown:
+        raise UsageError(f"this WordNet has no synset {unknown[0]}: names differ from version to version")
+    wanted = set(wordnet.by_name) if under is None else wordnet.hyponyms(under)
     rows = [
         (word, synset.definition, synset.name)
         for synset in wordnet.synsets
-        if instances or not synset.is_instance
+        if synset.name in wanted and (instances or not synset.is_instance)
         for word in (synset.words if words == "all" else synset.words[:1])
     ]
+    if not rows:
+        raise UsageError("no noun is left: take in instances, or more synsets")
     return NounBank(*(tuple(column) for column in zip(*rows, strict=True)))
 
 
