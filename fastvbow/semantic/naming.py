@@ -189,9 +189,7 @@ def _candidates(
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _apart(
-    rows: NDArray[np.int64], bank: NDArray[np.float32], words: Sequence[str], n: int, apart: float
-) -> list[int]:
+def _apart(rows: NDArray[np.int64], bank: NDArray[np.float32], words: Sequence[str], n: int, apart: float) -> list[int]:
     """Places in `rows` of the first n nouns that say something that those before did not."""
     vectors = bank[rows]
     said: set[str] = set()
