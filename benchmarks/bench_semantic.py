@@ -117,8 +117,8 @@ def right_names(space: ConseSpace, label: str) -> set[str]:
 
 def name_rows(space: ConseSpace, names: Sequence[str], seeds: Sequence[int], *, show: bool) -> Iterator[str]:
     banks = {
-        "all kinds of things": nouns_of_wordnet(space.wordnet, instances=False),
-        "places": nouns_of_wordnet(space.wordnet, instances=False, under=PLACES),
+        "all kinds of things": small(nouns_of_wordnet(space.wordnet, instances=False)),
+        "places": small(nouns_of_wordnet(space.wordnet, instances=False, under=PLACES)),
     }
     yield "| bank | nouns | " + " | ".join(names) + " |"
     yield "|---|---|" + "---|" * len(names)
@@ -148,6 +148,12 @@ def name_rows(space: ConseSpace, names: Sequence[str], seeds: Sequence[int], *, 
         yield f"| {what} | {len(bank):,} | " + " | ".join(cells) + " |"
     if show:
         yield from ["", "| bank | class | right | names | nearest caption |", "|---|---|---|---|---|", *shown]
+
+
+def small(bank: NounBank) -> NounBank:
+    """The nouns that are written small: not genera, makes and peoples."""
+    rows = [row for row in zip(bank.words, bank.definitions, bank.synsets, strict=True) if row[0] == row[0].lower()]
+    return NounBank(*(tuple(column) for column in zip(*rows, strict=True)))
 
 
 def described(space: ConseSpace, bank: NounBank, whole: NounBank) -> np.ndarray:

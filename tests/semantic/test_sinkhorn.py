@@ -74,6 +74,9 @@ def test_a_small_epsilon_does_not_underflow():
     plan = sinkhorn(images, texts, 0.001)
     assert plan.converged and np.isfinite(plan.f).all() and np.isfinite(plan.g).all()
     np.testing.assert_allclose(plan.conditional(images @ texts.T), np.repeat((1 - np.eye(3)) / 2, 4, axis=0), atol=1e-6)
+    ahead = unit([[1, 0], [1, 0.01], [1, -0.01]]).astype(np.float32)  # exp(-2000) is no number above 0
+    plan = sinkhorn(ahead, np.array([[1, 0], [-1, 0]], np.float32), 0.001)
+    assert plan.converged and np.isfinite(plan.f).all() and np.isfinite(plan.g).all()
     lonely = unit([[1, 0], [1, 0.01], [-1, 0]]).astype(np.float32)
     assert sinkhorn(lonely, np.array([[1, 0], [-1, 0]], np.float32), 0.002, max_iter=20_000, tol=1e-4).converged
 

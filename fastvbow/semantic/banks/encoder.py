@@ -186,7 +186,8 @@ class TextEncoder:
         """The vectors of texts, as the model gives them: ndarray of shape (n, width), float32.
 
         Texts of as many tokens go through the model together, so there is no padding unless the model wants it. An
-        encoder in 8 bits may scale its numbers by all of a batch: its last digits then depend on the other texts.
+        encoder in 8 bits may scale its numbers by all of a batch: what it gives then depends on the other texts (of
+        bge-small in 8 bits the same text in two batches had a cosine of .993 at the least).
 
         Parameters
         ----------
