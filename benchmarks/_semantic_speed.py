@@ -42,7 +42,10 @@ def run(method: str, n: int, n_nouns: int, width: int, n_clusters: int, n_jobs: 
 
 def speed_rows(n: int, n_nouns: int, width: int, n_clusters: int, n_jobs: int) -> list[str]:
     """The lines of a Markdown table."""
-    rows = ["| method | time | processor time | memory above the peak of making the input | transport |", "|---|---|---|---|---|"]
+    rows = [
+        "| method | time | processor time | memory above the peak of making the input | transport |",
+        "|---|---|---|---|---|",
+    ]
     for method in ("TAC", "CAE"):
         sizes = [str(number) for number in (n, n_nouns, width, n_clusters, n_jobs)]
         done = subprocess.run(
