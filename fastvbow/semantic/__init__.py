@@ -9,14 +9,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["CAE", "TAC"]
+__all__ = ["CAE", "SIC", "TAC"]
 
 if TYPE_CHECKING:
     from fastvbow.semantic.cae import CAE
+    from fastvbow.semantic.sic import SIC
     from fastvbow.semantic.tac import TAC
 
 _HOMES = {
     "CAE": "fastvbow.semantic.cae",
+    "SIC": "fastvbow.semantic.sic",
     "TAC": "fastvbow.semantic.tac",
 }
 

@@ -6,7 +6,6 @@ Nothing is written: the weights live as long as the training does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from fastvbow.errors import UsageError
 from fastvbow.groups.baselines.alignment import by_id, given_order
 from fastvbow.groups.baselines.vae_networks import build_network, load_torch
+from fastvbow.pytorch import reproducible
 
 __all__ = ["TrainedVae", "negative_elbo", "train_vae"]
 
@@ -132,7 +132,7 @@ def train_vae(
             f"and at least 2 images, not {epochs}, {batch}, {rate}, {held_out} and {len(rows)}"
         )
     order = by_id(image_ids, len(rows))
-    with _reproducible(torch, seed):
+    with reproducible(torch, seed):
         training = _Training(torch, rows, order, architecture, seed, batch, rate, held_out)
         losses = []
         for epoch in range(epochs):
@@ -231,19 +231,3 @@ class _Training:
         for start in range(0, len(positions), self.batch):
             pixels = np.asarray(self.rows[self.order[positions[start : start + self.batch]]])
             yield self.torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float() / 255
-
-
-@contextmanager
-def _reproducible(torch: Any, seed: int) -> Iterator[None]:
-    """One thread, deterministic operations and the global generator at the seed; at the exit all is as it was."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    try:
-        torch.set_num_threads(1)  # sums depend on how many there are
-        torch.use_deterministic_algorithms(True)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
-        torch.set_num_threads(threads)

@@ -7,11 +7,11 @@ network is built.
 
 from __future__ import annotations
 
-from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
-from fastvbow.errors import MissingExtraError, UsageError
+from fastvbow import pytorch
+from fastvbow.errors import UsageError
 
 __all__ = ["ARCHITECTURES", "STEP", "build_network", "load_torch"]
 
@@ -31,10 +31,7 @@ def load_torch() -> Any:
     MissingExtraError
         It is not installed.
     """
-    try:
-        return import_module("torch")
-    except ImportError:
-        raise MissingExtraError("the variational autoencoder", "PyTorch", "vae") from None
+    return pytorch.load_torch("the variational autoencoder", "vae")
 
 
 def build_network(architecture: str, side: int, channels: int) -> Any:
