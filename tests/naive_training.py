@@ -105,3 +105,26 @@ def naive_sic(logits, near_logits, labels, entropy_weight, semantic_weight):
     own, near = softmax(logits), softmax(near_logits)
     semantic = semantic_weight * naive_cross_entropy(own, labels)
     return naive_agreement(own, near) - entropy_weight * naive_entropy(own) + semantic
+
+
+def naive_latent(z, changed, near, points, target, weights):
+    parts = naive_cosine(z, changed), naive_cosine(z, near), naive_nearest_point(z, points), naive_mmd(z, target)
+    return sum(weight * part for weight, part in zip(weights, parts, strict=True))
+
+
+def broad_and_close(seed=0, per_cluster=60, width=24, noise=0.15):
+    """Two clusters along wide arcs and two pairs of clusters close together, all of one size.
+
+    K-Means cuts the arcs and joins the pairs; neighbours and equal sizes tell the clusters.
+    """
+    rng = np.random.default_rng(seed)
+    axes = np.linalg.qr(rng.normal(size=(width, width)))[0].T
+    parts = []
+    for k in range(2):
+        angle = rng.uniform(-1.1, 1.1, per_cluster)[:, None]
+        parts.append(np.cos(angle) * axes[2 * k] + np.sin(angle) * axes[2 * k + 1])
+    for k in (4, 6):
+        for side in (-0.28, 0.28):
+            parts.append(np.repeat((np.cos(side) * axes[k] + np.sin(side) * axes[k + 1])[None], per_cluster, axis=0))
+    rows = np.concatenate(parts) + noise * rng.normal(size=(6 * per_cluster, width)) / width**0.5
+    return unit(rows).astype(np.float32), np.repeat(np.arange(6), per_cluster)

@@ -9,15 +9,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["CAE", "SIC", "TAC"]
+__all__ = ["CAE", "ICBPL", "SIC", "TAC"]
 
 if TYPE_CHECKING:
     from fastvbow.semantic.cae import CAE
+    from fastvbow.semantic.icbpl import ICBPL
     from fastvbow.semantic.sic import SIC
     from fastvbow.semantic.tac import TAC
 
 _HOMES = {
     "CAE": "fastvbow.semantic.cae",
+    "ICBPL": "fastvbow.semantic.icbpl",
     "SIC": "fastvbow.semantic.sic",
     "TAC": "fastvbow.semantic.tac",
 }

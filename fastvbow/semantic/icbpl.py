@@ -1,0 +1,245 @@
+"""Clusters by evenly distributed centres (ICBPL, arXiv:2408.01920), on embeddings as they are.
+
+What is certain and what is not: the centres, the discrepancy, the layers behind the encoder (512, ReLU, 100, unit
+length), Adam's learning rate and that an image goes to the centre of the greatest cosine were read in the authors'
+code, which cannot be run (modules and weights are missing) and has no licence; nothing of it is copied. The four losses are
+the paper's as others tell them; their weights, the number of neighbours and how often these are found anew were found
+nowhere and are reconstructions, as is all of the schedule below. No figure of the paper is claimed.
+
+This estimator differs from the method in one more thing: the paper trains a ResNet-50 on augmented photographs;
+here the embeddings are frozen, and dropout and noise stand for augmentation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from fastvbow.errors import UsageError
+from fastvbow.pytorch import load_torch, reproducible
+from fastvbow.semantic._estimator import SemanticEstimator
+from fastvbow.semantic._rows import blocks, normalised
+from fastvbow.semantic._training import Progress, Schedule, train
+from fastvbow.semantic.latent import LossWeights, latent_layers, latent_loss, shares_of_points
+from fastvbow.semantic.neighbours import nearest_rows
+from fastvbow.semantic.pedcc import pedcc
+
+__all__ = ["ICBPL"]
+
+
+class ICBPL(SemanticEstimator):
+    """A small network draws images to evenly distributed centres; frozen embeddings, no texts.
+
+    Linear(d, 512), ReLU, Linear(512, 100), unit length. Four losses, each a mean over a batch: an image and itself with
+    dropout and noise have one direction; an image and one of its neighbours have; an image has that of a centre; and
+    the images as a whole are distributed as the centres are (maximum mean discrepancy), which keeps the clusters of one
+    size. Neighbours are those of the embeddings at first, and those of the latent space after every `refresh` epochs.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        K, at least 2.
+    n_components : int, default=100
+        Dimensions of the latent space (the reference's).
+    n_hidden : int, default=512
+        Units of the hidden layer (the reference's).
+    weights : tuple of float, default=(1.0, 1.0, 1.0, 2.0)
+        Of the losses of augmentation, neighbours, centres and discrepancy. A reconstruction.
+    n_neighbors : int, default=5
+        At most as many as a cluster of mean size has images. A reconstruction.
+    refresh : int, default=10
+        Epochs between two searches for neighbours. A reconstruction.
+    dropout : float, default=0.2
+        The share of an embedding's numbers that is set to 0. A reconstruction.
+    noise : float, default=0.3
+        The length of the normal noise that is added, on average, to an embedding of length 1. A reconstruction.
+    scale : float, default=10.0
+        The length of the rows that the network gets. A reconstruction.
+    epochs : int, default=50
+        The reference trains for 401, on batches of 20.
+    least_steps : int, default=1000
+        More epochs are run until there were so many steps.
+    batch_size : int, default=128
+        The discrepancy needs several images a cluster in a batch: at least 4 K are taken.
+    learning_rate : float, default=1e-3
+        Of Adam (the reference's).
+    max_seconds : float or None, default=None
+        Ends training after the epoch in which it is over.
+    random_state : int, RandomState instance or None, default=None
+        The same int gives the same bytes on one machine.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n,), int32
+        The nearest centre of every image.
+    embedding_ : ndarray of shape (n, n_components), float32
+        The images in the latent space, at unit length.
+    probabilities_ : ndarray of shape (n, n_clusters), float32
+        See `predict_proba`.
+    cluster_centers_ : ndarray of shape (n_clusters, n_components), float32
+        The PEDCC points.
+    layers_ : tuple of ndarray
+        Weight (n_hidden, d) and bias of the first layer, weight (n_components, n_hidden) and bias of the second, all
+        float32, for rows of length `scale`.
+    losses_ : ndarray of shape (n_iter_,), float64
+        The mean loss of each epoch.
+    n_iter_ : int
+        Epochs.
+    n_features_in_ : int
+
+    Raises
+    ------
+    MissingExtraError
+        PyTorch is not installed.
+    UsageError
+        A parameter cannot be used, there are fewer images than clusters, an embedding has no direction, or the loss is
+        no longer finite.
+
+    References
+    ----------
+    "Image clustering algorithm based on self-supervised pretrained models and latent feature distribution
+    optimization", arXiv:2408.01920.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        n_components: int = 100,
+        n_hidden: int = 512,
+        weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 2.0),
+        n_neighbors: int = 5,
+        refresh: int = 10,
+        dropout: float = 0.2,
+        noise: float = 0.3,
+        scale: float = 10.0,
+        epochs: int = 50,
+        least_steps: int = 1000,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        max_seconds: float | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.n_components = n_components
+        self.n_hidden = n_hidden
+        self.weights = weights
+        self.n_neighbors = n_neighbors
+        self.refresh = refresh
+        self.dropout = dropout
+        self.noise = noise
+        self.scale = scale
+        self.epochs = epochs
+        self.least_steps = least_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.max_seconds = max_seconds
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, y: Any = None, *, nouns: Any = None, captions: Any = None, progress: Progress | None = None
+    ) -> ICBPL:
+        """Train the network, and cluster the images by it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Embeddings of images; they count at unit length.
+        y : ignored
+        nouns : ignored
+            ICBPL has no texts.
+        captions : ignored
+        progress : callable (done, total), optional
+            Is told after each epoch.
+        """
+        torch = load_torch("ICBPL", "deep")
+        weights = self._check()
+        images = self._images(X, reset=True)
+        rng = check_random_state(self.random_state)
+        points = pedcc(self.n_clusters, self.n_components, random_state=rng).astype(np.float32)
+        with reproducible(torch, int(rng.randint(np.iinfo(np.int32).max))):
+            network = latent_layers(torch, self.n_features_in_, self.n_hidden, self.n_components)
+            self.losses_ = self._train(torch, network, images, torch.from_numpy(points), weights, progress)
+            first, _, second = network
+            self.layers_ = tuple(
+                tensor.detach().numpy().copy() for tensor in (first.weight, first.bias, second.weight, second.bias)
+            )
+        self.n_iter_ = len(self.losses_)
+        self.cluster_centers_ = points
+        self.embedding_ = self._latent(images)
+        self.probabilities_ = shares_of_points(self.embedding_, points)
+        self.labels_ = (self.embedding_ @ points.T).argmax(axis=1).astype(np.int32)
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Images in the latent space, at unit length: ndarray of shape (n, n_components), float32."""
+        check_is_fitted(self)
+        return self._latent(self._images(X, reset=False))
+
+    def predict(self, X: Any) -> NDArray[np.int32]:
+        """The nearest centre of images: ndarray of shape (n,), int32."""
+        return (self.transform(X) @ self.cluster_centers_.T).argmax(axis=1).astype(np.int32)
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """What images belong to: ndarray of shape (n, n_clusters), float32, rows sum to 1.
+
+        The softmax of 10 times the cosines with the centres; an addition, as the method itself gives no probabilities.
+        """
+        return shares_of_points(self.transform(X), self.cluster_centers_)
+
+    def _train(
+        self,
+        torch: Any,
+        network: Any,
+        images: NDArray[np.float32],
+        points: Any,
+        weights: LossWeights,
+        progress: Progress | None,
+    ) -> NDArray[np.float64]:
+        normalize = torch.nn.functional.normalize
+        rows = torch.from_numpy(images * np.float32(self.scale))
+        few = max(1, min(self.n_neighbors, len(images) // self.n_clusters))
+        near = torch.from_numpy(nearest_rows(images, few))
+        deviation = self.noise * self.scale / images.shape[1] ** 0.5
+
+        def look_again(epoch: int) -> None:
+            if epoch and epoch % self.refresh == 0:
+                with torch.no_grad():
+                    near.copy_(torch.from_numpy(nearest_rows(normalize(network(rows)).numpy(), few)))
+
+        def batch_loss(indices: Any) -> Any:
+            chosen = near[indices, torch.randint(few, (len(indices),))]
+            own = rows[indices]
+            changed = torch.nn.functional.dropout(own, self.dropout) + deviation * torch.randn(own.shape)
+            latent = [normalize(network(part)) for part in (own, changed, rows[chosen])]
+            return latent_loss(torch, *latent, points=points, weights=weights)
+
+        batch = min(len(images), max(self.batch_size, 4 * self.n_clusters))
+        epochs = max(self.epochs, -(-self.least_steps // (len(images) // batch)))
+        schedule = Schedule(epochs, batch, self.learning_rate, max_seconds=self.max_seconds)
+        return train(
+            torch, network.parameters(), batch_loss, len(images), schedule, before_epoch=look_again, progress=progress
+        )
+
+    def _latent(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        hidden_weight, hidden_bias, weight, bias = (part.astype(np.float64) for part in self.layers_)
+        out = np.empty((len(images), len(bias)), np.float32)
+        for part in blocks(len(images), max(images.shape[1], len(hidden_bias))):
+            hidden = np.maximum(self.scale * images[part] @ hidden_weight.T + hidden_bias, 0)
+            out[part] = normalised(hidden @ weight.T + bias)
+        return out
+
+    def _check(self) -> LossWeights:
+        names = ("n_components", "n_hidden", "n_neighbors", "refresh", "epochs", "batch_size")
+        self._check_integers(n_clusters=2, least_steps=0, **dict.fromkeys(names, 1))
+        self._check_positive("scale", "learning_rate")
+        if not 0 <= self.dropout < 1 or not 0 <= self.noise < np.inf:
+            raise UsageError(
+                f"dropout={self.dropout!r} and noise={self.noise!r} cannot be used; give a share, from 0 and below 1, "
+                "and a number of 0 or more"
+            )
+        return LossWeights.of(self.weights)
