@@ -2,9 +2,9 @@
 
 What is certain and what is not: the centres, the discrepancy, the layers behind the encoder (512, ReLU, 100, unit
 length), Adam's learning rate and that an image goes to the centre of the greatest cosine were read in the authors'
-code, which cannot be run (modules and weights are missing) and has no licence; nothing of it is copied. The four losses are
-the paper's as others tell them; their weights, the number of neighbours and how often these are found anew were found
-nowhere and are reconstructions, as is all of the schedule below. No figure of the paper is claimed.
+code, which cannot be run (modules and weights are missing) and has no licence; nothing of it is copied. The four losses
+are the paper's as others tell them; their weights, the number of neighbours and how often these are found anew were
+found nowhere and are reconstructions, as is all of the schedule below. No figure of the paper is claimed.
 
 This estimator differs from the method in one more thing: the paper trains a ResNet-50 on augmented photographs;
 here the embeddings are frozen, and dropout and noise stand for augmentation.

@@ -1,4 +1,4 @@
-"""Text-aided clustering (TAC, Li et al. 2024) without training.
+"""Text-aided clustering (TAC, Li et al. 2024), without training and with.
 
 What is certain and what is not: the steps and constants are those of the authors' code (five nouns a centre, the two
 temperatures, 10 and 20 starts, 300 passes). The rule for the number of centres is inferred from the eight numbers that
@@ -9,17 +9,23 @@ it is copied. No figure of the paper is claimed: those need CLIP's weights and t
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from fastvbow.errors import UsageError
+from fastvbow.pytorch import load_torch
 from fastvbow.semantic._estimator import SemanticEstimator
 from fastvbow.semantic._rows import normalised, unit_rows, workers
+from fastvbow.semantic._training import Progress
 from fastvbow.semantic.selection import best_by_posterior, center_count
 from fastvbow.semantic.spherical import nearest_directions, spherical_kmeans
+from fastvbow.semantic.tac_trained import TRAINING, train_heads
 
 __all__ = ["TAC", "text_counterparts"]
 
@@ -59,17 +65,22 @@ def text_counterparts(
 
 
 class TAC(SemanticEstimator):
-    """Text-aided clustering without training: images beside the nouns that fit them.
+    """Text-aided clustering: images beside the nouns that fit them.
 
     1. Spherical k-means cuts the images into many semantic centres (`center_count`).
     2. Each noun goes to the centre that it is likeliest of, and the five likeliest of every centre are kept.
     3. The text counterpart of an image is the mean of these nouns, weighted by softmax(x · u / .005).
-    4. Spherical k-means clusters images and counterparts side by side.
+    4. Spherical k-means clusters images and counterparts side by side; or (`trained`) two heads, of images and of
+       counterparts, teach one another, and the image head tells the clusters (`fastvbow.semantic.tac_trained`).
 
     Parameters
     ----------
     n_clusters : int, default=8
         K.
+    trained : bool, default=False
+        Whether heads are trained, which needs PyTorch, or k-means is run.
+    training : mapping or None, default=None
+        Arguments of `fastvbow.semantic.tac_trained.train_heads` by their names: {"epochs": 100, "batch_size": 8192}.
     n_centers : int or None, default=None
         Semantic centres; None follows `center_count`.
     nouns_per_center : int, default=5
@@ -86,7 +97,7 @@ class TAC(SemanticEstimator):
     tol : float, default=1e-4
         See `fastvbow.semantic.spherical.spherical_kmeans`.
     random_state : int, RandomState instance or None, default=None
-        The same int gives the same bytes, for any `n_jobs`.
+        The same int gives the same bytes, for any `n_jobs`; trained heads on one machine.
     n_jobs : int, default=None
         Threads; None is 1, -1 all processors.
 
@@ -97,17 +108,24 @@ class TAC(SemanticEstimator):
     embedding_ : ndarray of shape (n, 2 d), float32
         Image and counterpart side by side, at unit length: what the clusters are found in.
     cluster_centers_ : ndarray of shape (n_clusters, 2 d), float32
+        Without training.
+    heads_ : TrainedHeads
+        With training.
+    probabilities_ : ndarray of shape (n, n_clusters), float32
+        With training: what the image head says, rows sum to 1.
     semantic_centers_ : ndarray of shape (n_centers, d), float32
     noun_indices_ : ndarray of shape (m,), int64
         The rows of `nouns` that are used, ascending.
     nouns_ : ndarray of shape (m, d), float32
         These nouns at unit length.
     n_iter_ : int
-        Passes of the last k-means.
+        Passes of the last k-means, or epochs.
     n_features_in_ : int
 
     Raises
     ------
+    MissingExtraError
+        Heads are to be trained, and PyTorch is not installed.
     UsageError
         A parameter cannot be used, there are fewer images than clusters, no nouns were given, widths differ, or an
         embedding has no direction.
@@ -135,6 +153,8 @@ class TAC(SemanticEstimator):
         self,
         n_clusters: int = 8,
         *,
+        trained: bool = False,
+        training: Mapping[str, Any] | None = None,
         n_centers: int | None = None,
         nouns_per_center: int = 5,
         noun_temperature: float = 1.0,
@@ -147,6 +167,8 @@ class TAC(SemanticEstimator):
         n_jobs: int | None = None,
     ) -> None:
         self.n_clusters = n_clusters
+        self.trained = trained
+        self.training = training
         self.n_centers = n_centers
         self.nouns_per_center = nouns_per_center
         self.noun_temperature = noun_temperature
@@ -158,7 +180,16 @@ class TAC(SemanticEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(self, X: Any, y: Any = None, *, nouns: Any = None, captions: Any = None, train: Any = None) -> TAC:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        nouns: Any = None,
+        captions: Any = None,
+        train: Any = None,
+        progress: Progress | None = None,
+    ) -> TAC:
         """Cluster images.
 
         Parameters
@@ -171,8 +202,10 @@ class TAC(SemanticEstimator):
         captions : ignored
             TAC has nouns alone.
         train : array-like of shape (N, d), optional
-            Images that the nouns are chosen for, where they are others than those to cluster: the paper chooses nouns
-            on the training split and clusters the test split.
+            Images that the nouns are chosen for, and the heads trained on, where they are others than those to cluster:
+            the paper does both on the training split and clusters the test split.
+        progress : callable (done, total), optional
+            Is told after each epoch of training.
         """
         self._check()
         images = self._images(X, reset=True)
@@ -197,6 +230,19 @@ class TAC(SemanticEstimator):
         )
         self.nouns_ = np.ascontiguousarray(bank[self.noun_indices_])
         self.embedding_ = self._embedded(images)
+        if self.trained:
+            self.heads_ = train_heads(
+                seen,
+                text_counterparts(seen, self.nouns_, self.image_temperature, n_jobs=self.n_jobs),
+                self.n_clusters,
+                seed=int(rng.randint(np.iinfo(np.int32).max)),
+                progress=progress,
+                **(self.training or {}),
+            )
+            self.probabilities_ = self.heads_.image.probabilities(images)
+            self.labels_ = self.probabilities_.argmax(axis=1).astype(np.int32)
+            self.n_iter_ = len(self.heads_.losses)
+            return self
         found = spherical_kmeans(
             self.embedding_,
             self.n_clusters,
@@ -215,8 +261,16 @@ class TAC(SemanticEstimator):
         return self._embedded(self._images(X, reset=False))
 
     def predict(self, X: Any) -> NDArray[np.int32]:
-        """The cluster of images, by the nouns and centres that were found: ndarray of shape (n,), int32."""
+        """The cluster of images, by the image head or the nouns and centres: ndarray of shape (n,), int32."""
+        if self.trained:
+            return self.predict_proba(X).argmax(axis=1).astype(np.int32)
         return nearest_directions(self.transform(X), self.cluster_centers_, self.n_jobs)
+
+    @available_if(lambda self: self.trained)
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """What images belong to, by the image head (`trained`): ndarray of shape (n, n_clusters), rows sum to 1."""
+        check_is_fitted(self, "heads_")
+        return self.heads_.image.probabilities(self._images(X, reset=False))
 
     def _embedded(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         texts = text_counterparts(images, self.nouns_, self.image_temperature, n_jobs=self.n_jobs)
@@ -231,3 +285,8 @@ class TAC(SemanticEstimator):
             least["n_centers"] = 1
         self._check_integers(**least)
         self._check_positive("noun_temperature", "image_temperature")
+        unknown = sorted(set(self.training or {}) - TRAINING)
+        if unknown:
+            raise UsageError(f"training has {', '.join(unknown)}; give some of {', '.join(sorted(TRAINING))}")
+        if self.trained:
+            load_torch("TAC's training", "deep")  # before k-means is run in vain

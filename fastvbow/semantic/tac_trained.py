@@ -23,8 +23,21 @@ from fastvbow.semantic._training import Progress, Schedule, train
 from fastvbow.semantic.losses import agreement_loss, column_contrast, mean_entropy
 from fastvbow.semantic.neighbours import nearest_rows
 
-__all__ = ["ClusterHead", "TrainedHeads", "distillation_loss", "train_heads"]
+__all__ = ["TRAINING", "ClusterHead", "TrainedHeads", "distillation_loss", "train_heads"]
 
+TRAINING = frozenset(
+    {
+        "batch_size",
+        "entropy_weight",
+        "epochs",
+        "learning_rate",
+        "least_steps",
+        "max_seconds",
+        "n_neighbors",
+        "temperature",
+    }
+)
+"""What of `train_heads` a caller of TAC may choose."""
 MANY_CLUSTERS = 100
 """The reference's temperature is .5, and 5 for data sets of 101 and more classes; 47 is the largest before."""
 

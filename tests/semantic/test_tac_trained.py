@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 
 import numpy as np
@@ -135,6 +136,57 @@ def test_what_cannot_be_trained(torch, planted):
             train_heads(*arguments, seed=0)
     with pytest.raises(UsageError, match="no longer finite in epoch 1: pass a learning_rate below 1e\\+30"):
         train_heads(images, texts, 10, **SHORT, learning_rate=1e30)
+
+
+TRAINED = {"trained": True, "n_init": 1, "center_n_init": 1, "random_state": 0}
+FEW = {"epochs": 1, "least_steps": 3, "batch_size": 200}
+
+
+def test_the_estimator_trains_them(torch, planted):
+    images, _, labels = planted
+    nouns = gap_fixture(seed=1)[1]
+    ticks = []
+    model = TAC(10, training={"least_steps": 300}, **TRAINED)
+    model.fit(images, nouns=nouns, progress=lambda *tick: ticks.append(tick))
+    assert matched_accuracy(labels, model.labels_) > 0.8
+    assert len(ticks) == model.n_iter_ == len(model.heads_.losses) == 300
+    assert model.embedding_.shape == (600, 128)
+    np.testing.assert_array_equal(model.labels_, model.probabilities_.argmax(axis=1))
+    np.testing.assert_array_equal(model.predict(images[::7]), model.labels_[::7])
+    np.testing.assert_allclose(model.predict_proba(images), model.probabilities_, atol=1e-6)
+    assert not hasattr(TAC(10), "predict_proba"), "k-means has none"
+
+
+def test_the_estimator_never_sees_labels(torch, planted):
+    images, _, labels = planted
+    nouns = gap_fixture(seed=1)[1]
+    given = (labels, np.random.default_rng(0).permutation(labels), None)
+    found = [TAC(10, training=FEW, **TRAINED).fit(images, y, nouns=nouns).probabilities_.tobytes() for y in given]
+    assert found[0] == found[1] == found[2]
+
+
+def test_the_estimator_trains_on_other_images(torch, planted):
+    images = planted[0]
+    nouns = gap_fixture(seed=1)[1]
+    model = TAC(10, training=FEW, **TRAINED).fit(images[HELD_OUT], nouns=nouns, train=images[~HELD_OUT])
+    whole = TAC(10, training=FEW, **TRAINED).fit(images[~HELD_OUT], nouns=nouns)
+    assert model.heads_.losses.tolist() == whole.heads_.losses.tolist()
+    np.testing.assert_array_equal(model.labels_, whole.predict(images[HELD_OUT]))
+
+
+def test_what_a_caller_of_the_estimator_may_choose():
+    given = set(inspect.signature(train_heads).parameters)
+    assert given - tac_trained.TRAINING == {"images", "texts", "n_clusters", "seed", "progress"}
+    assert given > tac_trained.TRAINING
+
+
+def test_the_estimator_without_what_it_needs(monkeypatch, planted):
+    images = planted[0]
+    with pytest.raises(UsageError, match="training has rate; give some of batch_size, entropy_weight"):
+        TAC(10, trained=True, training={"rate": 1}).fit(images, nouns=images)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match="TAC's training needs PyTorch"):
+        TAC(10, trained=True).fit(images, nouns=images)
 
 
 def test_without_pytorch(monkeypatch):
