@@ -9,17 +9,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["CAE", "ICBPL", "SIC", "TAC"]
+__all__ = ["CAE", "ICBPL", "SIC", "TAC", "ImageICBPL"]
 
 if TYPE_CHECKING:
     from fastvbow.semantic.cae import CAE
     from fastvbow.semantic.icbpl import ICBPL
+    from fastvbow.semantic.icbpl_images import ImageICBPL
     from fastvbow.semantic.sic import SIC
     from fastvbow.semantic.tac import TAC
 
 _HOMES = {
     "CAE": "fastvbow.semantic.cae",
     "ICBPL": "fastvbow.semantic.icbpl",
+    "ImageICBPL": "fastvbow.semantic.icbpl_images",
     "SIC": "fastvbow.semantic.sic",
     "TAC": "fastvbow.semantic.tac",
 }

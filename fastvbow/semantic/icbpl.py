@@ -6,8 +6,8 @@ code, which cannot be run (modules and weights are missing) and has no licence; 
 are the paper's as others tell them; their weights, the number of neighbours and how often these are found anew were
 found nowhere and are reconstructions, as is all of the schedule below. No figure of the paper is claimed.
 
-This estimator differs from the method in one more thing: the paper trains a ResNet-50 on augmented photographs;
-here the embeddings are frozen, and dropout and noise stand for augmentation.
+This estimator differs from the method in one more thing: the paper trains a ResNet-50 on augmented photographs, as
+`fastvbow.semantic.icbpl_images` does; here the embeddings are frozen, and dropout and noise stand for augmentation.
 """
 
 from __future__ import annotations
