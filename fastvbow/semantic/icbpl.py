@@ -48,7 +48,9 @@ class ICBPL(SemanticEstimator):
     n_hidden : int, default=512
         Units of the hidden layer (the reference's).
     weights : tuple of float, default=(1.0, 1.0, 1.0, 2.0)
-        Of the losses of augmentation, neighbours, centres and discrepancy. A reconstruction.
+        Of the losses of augmentation, neighbours, centres and discrepancy. A reconstruction, and where some centres get
+        no images (`labels_` tells) not the best: on 1,500 photographs of 15 scenes five of them stayed empty; with
+        (1, 1, .1, 2), where centres draw less, none did.
     n_neighbors : int, default=5
         At most as many as a cluster of mean size has images. A reconstruction.
     refresh : int, default=10

@@ -97,7 +97,8 @@ class SIC(SemanticEstimator):
     semantic_weight : float, default=0.1
         beta.
     init : {"random", "centers"}, default="random"
-        How the head starts: with PyTorch's weights, or as the nearest centre of k-means (an option of the reference).
+        How the head starts: with PyTorch's weights, or as the nearest centre of k-means (an option of the reference),
+        which depends less on chance where there are few images.
     scale : float, default=10.0
         The length of the rows that the head gets: about that of CLIP ViT-B/32's vectors, from memory.
     epochs : int, default=100

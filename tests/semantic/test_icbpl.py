@@ -127,7 +127,7 @@ def test_neighbours_are_found_anew(torch, planted, monkeypatch):
 
     found = icbpl.nearest_rows
     monkeypatch.setattr(icbpl, "nearest_rows", spy)
-    ICBPL(6, epochs=7, least_steps=0, refresh=3, random_state=0).fit(planted[0])
+    ICBPL(6, epochs=8, least_steps=0, refresh=3, random_state=0).fit(planted[0])
     assert widths == [(24, 5), (100, 5), (100, 5)], "in the embeddings, then twice in the latent space"
 
 

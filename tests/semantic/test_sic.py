@@ -102,6 +102,12 @@ def test_the_mappings_and_the_two_starts_differ(torch, planted):
     assert len(set(found)) == 4
 
 
+def test_neighbours_count(torch, planted):
+    images, nouns, _ = planted
+    alone, many = (SIC(10, n_neighbors=n, **SHORT).fit(images, nouns=nouns).losses_.tolist() for n in (1, 20))
+    assert alone != many
+
+
 def test_the_head_starts_from_the_centres(torch, planted):
     """Untrained, as the learning rate is next to nothing, it is the nearest centre of k-means."""
     images, nouns, _ = planted

@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastvbow.errors import MissingExtraError, UsageError
 from fastvbow.evaluation.clustering import matched_accuracy
 from fastvbow.semantic import TAC, tac_trained
+from fastvbow.semantic._training import Schedule, train
 from fastvbow.semantic.tac import text_counterparts
 from fastvbow.semantic.tac_trained import distillation_loss, train_heads
 
@@ -127,6 +128,27 @@ def test_the_temperature_follows_the_number_of_clusters(torch, planted):
     assert by_default.tolist() == train_heads(images, texts, 10, **SHORT, temperature=0.5).losses.tolist()
     many = train_heads(images, texts, 101, **SHORT).losses
     assert many.tolist() == train_heads(images, texts, 101, **SHORT, temperature=5.0).losses.tolist()
+
+
+def test_neighbours_count(torch, planted):
+    images, texts, _ = planted
+    one, many = (train_heads(images, texts, 10, **SHORT, n_neighbors=n).losses.tolist() for n in (1, 50))
+    assert one != many
+
+
+def test_adam_has_the_constants_of_the_schedule(torch):
+    """Each of them changes the way to the minimum of a parabola."""
+
+    def way(**more):
+        position = torch.nn.Parameter(torch.tensor(3.0))
+        with torch.random.fork_rng():
+            schedule = Schedule(**{"epochs": 6, "batch_size": 2, "learning_rate": 0.3, **more})
+            return train(torch, [position], lambda indices: position.square(), 5, schedule).tolist()
+
+    ways = [way(), way(learning_rate=0.1), way(betas=(0.5, 0.9)), way(weight_decay=1.0), way(batch_size=4)]
+    assert len(ways[0]) == 6
+    assert ways[0][0] > ways[0][-1]
+    assert all(ways[0] != other for other in ways[1:])
 
 
 def test_what_cannot_be_trained(torch, planted):
