@@ -4,7 +4,7 @@
     python benchmarks/bench_semantic.py DATA ... --only groups|names|speed --seeds 0,1,2,3,4
 
 DATA holds sun8/, scene15/, corel1k/dataset/ (a folder a class), bge_small_en/ (a text encoder as ONNX with its
-tokenizer.json) and flickr8k_captions/. Needs onnxruntime, tokenizers and timm (for the order of ImageNet's classes).
+tokenizer.json) and flickr8k_captions/. Needs onnxruntime, tokenizers, PyTorch and timm (for ImageNet's classes).
 Photographs and texts come into one space by ConSE (`fastvbow.semantic.conse`), which stands in for CLIP: it says
 nothing of what the methods reach with CLIP, and no figure of a paper is claimed. The labels are read only after the
 groups are made. Prints Markdown.
@@ -19,13 +19,14 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _conse_space import SETS, ConseSpace, Photographs
 from _semantic_speed import speed_rows
 
 from fastvbow.evaluation.clustering import clustering_scores
-from fastvbow.semantic import CAE, TAC
+from fastvbow.semantic import CAE, ICBPL, SIC, TAC
 from fastvbow.semantic.banks.frequencies import caption_counts
 from fastvbow.semantic.banks.nouns import SIC_PROMPTS, NounBank, nouns_of_wordnet
 from fastvbow.semantic.naming import cluster_directions, suggest_names
@@ -62,13 +63,19 @@ def beside(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def methods(space: ConseSpace) -> dict[str, Method]:
     """Groups of photographs by each method, for a seed."""
 
-    def tac(**how: float) -> Method:
+    def tac(**how: Any) -> Method:
         return lambda of, seed: TAC(of.n_classes, random_state=seed, **how).fit_predict(of.conse, nouns=space.nouns)
 
     def cae(**how: object) -> Method:
         return lambda of, seed: CAE(of.n_classes, random_state=seed, **how).fit_predict(
             of.conse, nouns=space.nouns, captions=space.caption_rows
         )
+
+    def sic(**how: Any) -> Method:
+        return lambda of, seed: SIC(of.n_classes, random_state=seed, **how).fit_predict(of.conse, nouns=space.nouns)
+
+    def icbpl(rows: str, **how: Any) -> Method:
+        return lambda of, seed: ICBPL(of.n_classes, random_state=seed, **how).fit_predict(getattr(of, rows))
 
     def pooled_and_nouns(of: Photographs, seed: int) -> np.ndarray:
         model = TAC(of.n_classes, random_state=seed).fit(of.conse, nouns=space.nouns)
@@ -86,6 +93,12 @@ def methods(space: ConseSpace) -> dict[str, Method]:
         "CAE": cae(),
         "CAE, columns free": cae(columns=False),
         "CAE, side by side, equal weights": cae(fusion="concat", weights="equal"),
+        "TAC, trained": tac(trained=True),
+        "SIC": sic(),
+        "SIC, from the centres of K-Means": sic(init="centers"),
+        "ICBPL": icbpl("conse"),
+        "pooled: ICBPL": icbpl("pooled"),
+        "pooled: ICBPL, weights=(1, 1, .1, 2)": icbpl("pooled", weights=(1, 1, 0.1, 2)),
         "pooled: K-Means": lambda of, seed: clustered(of.pooled, of.n_classes, seed),
         "pooled: beside TAC's counterparts": pooled_and_nouns,
         "pooled: beside CAE's embedding": pooled_and_cae,
