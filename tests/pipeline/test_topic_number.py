@@ -58,14 +58,13 @@ def test_a_number_leaves_the_card_as_it_was(small_project):
 
 
 def test_the_report_has_the_curve(auto_project):
-    report = Report(auto_project / "report" / "index.html")
-    report.check()
-    assert len(report.all("svg")) == 1
-    assert len(report.all("circle")) == 11
-    assert [circle["class"] for circle in report.all("circle") if "class" in circle] == ["best"]
-    assert "Number of topics: 5 proposed, the highest point of 11" in report.words
+    page = Report(auto_project / "report" / "index.html").pages["run.html"]
+    assert len(page.all("svg")) == 1
+    assert len(page.all("circle")) == 11
+    assert [circle["class"] for circle in page.all("circle") if "class" in circle] == ["best"]
+    assert "Number of topics: 5 proposed, the highest point of 11" in page.words
     value = max(value for _, value in card(auto_project)["outputs"]["silhouettes"])
-    assert f"5 topics: {value:.3f}" in report.words
+    assert f"5 topics: {value:.3f}" in page.words
 
 
 def test_the_stage_is_reused(auto_project, small_folder, cli, tmp_path):

@@ -133,7 +133,7 @@ def test_without_onnxruntime(features, sift_folder, file, hooked, tmp_path):
     known = card(tmp_path / "project")
     assert list(known["parameters"]) == ["sift", "embeddings"][features == "cnn" :]
     assert known["outputs"]["embeddings from"] == str(file)
-    page = (tmp_path / "project" / "report" / "index.html").read_text()
+    page = (tmp_path / "project" / "report" / "run.html").read_text()
     assert "dimension 24" in page
     assert pipeline.verify(tmp_path / "project").problems == []
 
