@@ -123,7 +123,8 @@ def map_method(wanted: str, n_images: int) -> str:
     """
     if wanted not in METHODS:
         raise UsageError(f"--layout is one of {', '.join(METHODS)}, not {wanted}")
-    installed = importlib.util.find_spec("umap") is not None
+    spec = importlib.util.find_spec("umap")
+    installed = spec is not None and spec.origin is not None  # else the caches that an uninstalled one leaves behind
     if wanted == "auto":
         return "umap" if installed and n_images >= LEAST_FOR_UMAP else "pca"
     if wanted == "umap" and not installed:

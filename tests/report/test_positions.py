@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from importlib.machinery import PathFinder
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,7 +83,7 @@ def test_which_method(monkeypatch):
         with pytest.raises(MissingExtraError, match=r"pip install 'fastvbow\[viz\]'"):
             map_method("umap", 10_000)
     with monkeypatch.context() as patch:
-        patch.setattr(importlib.util, "find_spec", lambda name: object())
+        patch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace(origin="umap/__init__.py"))
         assert map_method("auto", LEAST_FOR_UMAP) == map_method("umap", LEAST_FOR_UMAP) == "umap"
         assert map_method("auto", LEAST_FOR_UMAP - 1) == "pca"
         assert map_method("pca", 10_000) == "pca"
@@ -88,6 +91,16 @@ def test_which_method(monkeypatch):
             map_method("umap", 99)
     with pytest.raises(UsageError, match="--layout is one of auto, umap, pca, not tsne"):
         map_method("tsne", 10_000)
+
+
+def test_what_an_uninstalled_umap_leaves_behind_is_none(tmp_path, monkeypatch):
+    (tmp_path / "umap" / "__pycache__").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "path", [str(tmp_path)])
+        patch.setattr(sys, "meta_path", [PathFinder])
+        patch.delitem(sys.modules, "umap", raising=False)
+        assert importlib.util.find_spec("umap") is not None
+        assert map_method("auto", 10_000) == "pca"
 
 
 def test_umap_repeats_and_keeps_neighbours():
