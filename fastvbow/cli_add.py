@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastvbow.cli_assign import drift_json
-from fastvbow.cli_frame import finish, working
+from fastvbow.cli_frame import drift_json, finish, working
 from fastvbow.cli_options import (
     Batch,
     Device,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fastvbow.cli_frame import finish, working
+from fastvbow.cli_frame import drift_json, finish, working
 from fastvbow.cli_options import Device, Embeddings, Jobs, Json, ProjectArgument, Quiet, Source
 
 if TYPE_CHECKING:
     from fastvbow.groups.grouping import Grouping
 
-__all__ = ["assign", "drift_json"]
+__all__ = ["assign"]
 
 
 def assign(
@@ -45,14 +45,6 @@ def _json(found: Grouping) -> dict[str, Any]:
         "skipped": len(found.skipped),
     }
     return counted | drift_json(found)
-
-
-def drift_json(found: Grouping) -> dict[str, Any]:
-    """How well new photographs fit the model, for machines; nothing where that is not known."""
-    if (report := found.drift) is None:
-        return {}
-    told = {"misfits": report.n_misfits, "expected": report.expected, "p": report.p_value}
-    return {"drift": told | {"drifted": report.drifted}}
 
 
 def _line(found: Grouping, output: Path) -> str:

@@ -15,10 +15,11 @@ from fastvbow.errors import FastvbowError, UsageError
 
 if TYPE_CHECKING:
     from fastvbow.events import Listener
+    from fastvbow.groups.grouping import Grouping
     from fastvbow.pipeline.estimating import Estimate
     from fastvbow.pipeline.route import RunResult
 
-__all__ = ["estimate_lines", "finish", "run_json", "run_lines", "stage_done", "working"]
+__all__ = ["drift_json", "estimate_lines", "finish", "run_json", "run_lines", "stage_done", "working"]
 
 
 @contextmanager
@@ -90,6 +91,14 @@ def run_lines(result: RunResult) -> list[str]:
     if result.skipped:
         lines.append(f"skipped, with reasons: {project / 'skipped.parquet'}")
     return [*lines, f"report: {result.page}"]
+
+
+def drift_json(found: Grouping) -> dict[str, Any]:
+    """How well new photographs fit the model, for machines; nothing where that is not known."""
+    if (report := found.drift) is None:
+        return {}
+    told = {"misfits": report.n_misfits, "expected": report.expected, "p": report.p_value}
+    return {"drift": told | {"drifted": report.drifted}}
 
 
 def estimate_lines(found: Estimate) -> list[str]:
