@@ -31,8 +31,7 @@ class SemanticEstimator(ClusterMixin, BaseEstimator):
         """X at unit length; `reset` takes its width, otherwise it is held against the one of `fit`."""
         rows = unit_rows(X, "X", None if reset else self.n_features_in_)
         if reset:
-            if len(rows) < self.n_clusters:
-                raise UsageError(f"{len(rows)} images cannot be put into {self.n_clusters} clusters: ask for fewer")
+            self._check_enough(len(rows))
             self.n_features_in_ = rows.shape[1]
         return rows
 
@@ -41,6 +40,11 @@ class SemanticEstimator(ClusterMixin, BaseEstimator):
         if texts is None:
             raise UsageError(f"{type(self).__name__} needs {name}: pass fit(X, {name}=embeddings of a bank of texts)")
         return unit_rows(texts, name, self.n_features_in_)
+
+    def _check_enough(self, n_images: int) -> None:
+        """Raise UsageError where there are fewer images than clusters."""
+        if n_images < self.n_clusters:
+            raise UsageError(f"{n_images} images cannot be put into {self.n_clusters} clusters: ask for fewer")
 
     def _check_integers(self, **least: int) -> None:
         """Raise UsageError where a parameter is no integer, or less than the least that is given."""

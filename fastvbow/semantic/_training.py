@@ -27,6 +27,7 @@ class Schedule:
     Attributes
     ----------
     epochs : int
+        More are run where `least_steps` wants it.
     batch_size : int
         Rows a step; where there are fewer, all of them.
     learning_rate : float
@@ -37,6 +38,8 @@ class Schedule:
         Adam's.
     max_seconds : float or None
         Training ends after the epoch in which this time is over, with a warning.
+    least_steps : int
+        Epochs go on until there were so many steps.
     """
 
     epochs: int
@@ -45,6 +48,11 @@ class Schedule:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     max_seconds: float | None = None
+    least_steps: int = 0
+
+    def epochs_for(self, n: int) -> int:
+        """The epochs of n rows."""
+        return max(self.epochs, -(-self.least_steps // (n // min(self.batch_size, n))))
 
 
 def train(
@@ -92,10 +100,10 @@ def train(
     optimiser = torch.optim.Adam(
         list(parameters), lr=schedule.learning_rate, betas=schedule.betas, weight_decay=schedule.weight_decay
     )
-    batch = min(schedule.batch_size, n)
+    batch, epochs = min(schedule.batch_size, n), schedule.epochs_for(n)
     started = time.monotonic()
     losses = []
-    for epoch in range(schedule.epochs):
+    for epoch in range(epochs):
         before_epoch(epoch)
         total = 0.0
         for indices in torch.randperm(n)[: n - n % batch].split(batch):
@@ -111,10 +119,10 @@ def train(
                 f"{schedule.learning_rate:g}"
             )
         if progress is not None:
-            progress(epoch + 1, schedule.epochs)
+            progress(epoch + 1, epochs)
         if schedule.max_seconds is not None and time.monotonic() - started > schedule.max_seconds:
-            if epoch + 1 < schedule.epochs:
-                message = f"training ended after {epoch + 1} of {schedule.epochs} epochs: max_seconds is over"
+            if epoch + 1 < epochs:
+                message = f"training ended after {epoch + 1} of {epochs} epochs: max_seconds is over"
                 warnings.warn(message, ConvergenceWarning, stacklevel=3)
             break
     return np.array(losses)

@@ -17,14 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from fastvbow.errors import UsageError
-from fastvbow.semantic._estimator import SemanticEstimator
+from fastvbow.semantic._guided import GuidedEstimator
 from fastvbow.semantic._rows import normalised, unit_rows, workers
-from fastvbow.semantic.selection import best_by_similarity, center_count
+from fastvbow.semantic.selection import best_by_similarity
 from fastvbow.semantic.sinkhorn import TransportPlan, barycentres, sinkhorn
-from fastvbow.semantic.spherical import nearest_directions, spherical_kmeans
 
 __all__ = ["CAE", "FUSIONS", "WEIGHTS", "fuse"]
 
@@ -88,7 +86,7 @@ def fuse(
     return out
 
 
-class CAE(SemanticEstimator):
+class CAE(GuidedEstimator):
     """Clustering by hierarchical semantic alignment, without training: a reconstruction (see the module).
 
     1. Spherical k-means cuts the images into many semantic centres (`center_count`).
@@ -229,21 +227,17 @@ class CAE(SemanticEstimator):
         banks = self._texts(nouns, "nouns"), self._texts(captions, "captions")
         seen = images if train is None else unit_rows(train, "train", self.n_features_in_)
         rng = check_random_state(self.random_state)
-        how = {"max_iter": self.max_iter, "tol": self.tol, "random_state": rng, "n_jobs": self.n_jobs}
-        n_centers = center_count(len(seen), self.n_clusters) if self.n_centers is None else self.n_centers
-        centers = spherical_kmeans(seen, n_centers, n_init=self.center_n_init, **how).centers
-        self.semantic_centers_ = centers
+        self._find_centers(seen, rng)
         wanted = self.nouns_per_center, self.captions_per_center
         self.noun_indices_, self.caption_indices_ = (
-            best_by_similarity(bank, centers, per_center=n, n_jobs=self.n_jobs)
+            best_by_similarity(bank, self.semantic_centers_, per_center=n, n_jobs=self.n_jobs)
             for bank, n in zip(banks, wanted, strict=True)
         )
         self.nouns_ = np.ascontiguousarray(banks[0][self.noun_indices_])
         self.captions_ = np.ascontiguousarray(banks[1][self.caption_indices_])
         self.noun_plan_, self.caption_plan_ = (self._plan(images, texts) for texts in (self.nouns_, self.captions_))
         self.embedding_ = self._embedded(images)
-        found = spherical_kmeans(self.embedding_, self.n_clusters, n_init=self.n_init, **how)
-        self.cluster_centers_, self.labels_, self.n_iter_ = found.centers, found.labels, found.n_iter
+        self._find_clusters(rng)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -260,12 +254,7 @@ class CAE(SemanticEstimator):
         -------
         ndarray of shape (n, width of embedding_), float32
         """
-        check_is_fitted(self)
-        return self._embedded(self._images(X, reset=False))
-
-    def predict(self, X: Any) -> NDArray[np.int32]:
-        """The cluster of images: ndarray of shape (n,), int32; see `transform`."""
-        return nearest_directions(self.transform(X), self.cluster_centers_, self.n_jobs)
+        return super().transform(X)
 
     def _plan(self, images: NDArray[np.float32], texts: NDArray[np.float32]) -> TransportPlan:
         return sinkhorn(
@@ -285,11 +274,7 @@ class CAE(SemanticEstimator):
         return fuse(parts, gamma=self.gamma, fusion=self.fusion, weights=self.weights, n_jobs=self.n_jobs)
 
     def _check(self) -> None:
-        whole = "n_clusters", "nouns_per_center", "captions_per_center", "center_n_init", "n_init", "max_iter"
-        least = dict.fromkeys((*whole, "transport_max_iter"), 1)
-        if self.n_centers is not None:
-            least["n_centers"] = 1
-        self._check_integers(**least)
+        self._check_counts("nouns_per_center", "captions_per_center", "transport_max_iter")
         self._check_positive("epsilon", "transport_tol", "gamma")
         if self.fusion not in FUSIONS or self.weights not in WEIGHTS:
             raise UsageError(

@@ -21,17 +21,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastvbow.errors import UsageError
 from fastvbow.pytorch import load_torch, reproducible
-from fastvbow.semantic._estimator import SemanticEstimator
+from fastvbow.semantic._centers import CenterEstimator
 from fastvbow.semantic._rows import blocks, normalised
 from fastvbow.semantic._training import Progress, Schedule, train
-from fastvbow.semantic.latent import LossWeights, latent_layers, latent_loss, shares_of_points
-from fastvbow.semantic.neighbours import nearest_rows
-from fastvbow.semantic.pedcc import pedcc
+from fastvbow.semantic.latent import LossWeights, latent_layers, latent_loss
+from fastvbow.semantic.neighbours import nearest_rows, neighbour_count
 
 __all__ = ["ICBPL"]
 
 
-class ICBPL(SemanticEstimator):
+class ICBPL(CenterEstimator):
     """A small network draws images to evenly distributed centres; frozen embeddings, no texts.
 
     Linear(d, 512), ReLU, Linear(512, 100), unit length. Four losses, each a mean over a batch: an image and itself with
@@ -162,7 +161,7 @@ class ICBPL(SemanticEstimator):
         weights = self._check()
         images = self._images(X, reset=True)
         rng = check_random_state(self.random_state)
-        points = pedcc(self.n_clusters, self.n_components, random_state=rng).astype(np.float32)
+        points = self._points(rng)
         with reproducible(torch, int(rng.randint(np.iinfo(np.int32).max))):
             network = latent_layers(torch, self.n_features_in_, self.n_hidden, self.n_components)
             self.losses_ = self._train(torch, network, images, torch.from_numpy(points), weights, progress)
@@ -170,28 +169,14 @@ class ICBPL(SemanticEstimator):
             self.layers_ = tuple(
                 tensor.detach().numpy().copy() for tensor in (first.weight, first.bias, second.weight, second.bias)
             )
-        self.n_iter_ = len(self.losses_)
-        self.cluster_centers_ = points
         self.embedding_ = self._latent(images)
-        self.probabilities_ = shares_of_points(self.embedding_, points)
-        self.labels_ = (self.embedding_ @ points.T).argmax(axis=1).astype(np.int32)
+        self._settle(points)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Images in the latent space, at unit length: ndarray of shape (n, n_components), float32."""
         check_is_fitted(self)
         return self._latent(self._images(X, reset=False))
-
-    def predict(self, X: Any) -> NDArray[np.int32]:
-        """The nearest centre of images: ndarray of shape (n,), int32."""
-        return (self.transform(X) @ self.cluster_centers_.T).argmax(axis=1).astype(np.int32)
-
-    def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """What images belong to: ndarray of shape (n, n_clusters), float32, rows sum to 1.
-
-        The softmax of 10 times the cosines with the centres; an addition, as the method itself gives no probabilities.
-        """
-        return shares_of_points(self.transform(X), self.cluster_centers_)
 
     def _train(
         self,
@@ -204,7 +189,7 @@ class ICBPL(SemanticEstimator):
     ) -> NDArray[np.float64]:
         normalize = torch.nn.functional.normalize
         rows = torch.from_numpy(images * np.float32(self.scale))
-        few = max(1, min(self.n_neighbors, len(images) // self.n_clusters))
+        few = neighbour_count(self.n_neighbors, len(images), self.n_clusters)
         near = torch.from_numpy(nearest_rows(images, few))
         deviation = self.noise * self.scale / images.shape[1] ** 0.5
 
@@ -220,9 +205,13 @@ class ICBPL(SemanticEstimator):
             latent = [normalize(network(part)) for part in (own, changed, rows[chosen])]
             return latent_loss(torch, *latent, points=points, weights=weights)
 
-        batch = min(len(images), max(self.batch_size, 4 * self.n_clusters))
-        epochs = max(self.epochs, -(-self.least_steps // (len(images) // batch)))
-        schedule = Schedule(epochs, batch, self.learning_rate, max_seconds=self.max_seconds)
+        schedule = Schedule(
+            self.epochs,
+            self._batch(len(images)),
+            self.learning_rate,
+            max_seconds=self.max_seconds,
+            least_steps=self.least_steps,
+        )
         return train(
             torch, network.parameters(), batch_loss, len(images), schedule, before_epoch=look_again, progress=progress
         )

@@ -15,22 +15,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastvbow.errors import UsageError
 from fastvbow.pytorch import load_torch, reproducible
+from fastvbow.semantic._centers import CenterEstimator
 from fastvbow.semantic._rows import unit_rows
 from fastvbow.semantic._training import Progress, Schedule, train
-from fastvbow.semantic.latent import LossWeights, latent_layers, latent_loss, shares_of_points
-from fastvbow.semantic.neighbours import nearest_rows
-from fastvbow.semantic.pedcc import pedcc
+from fastvbow.semantic.latent import LossWeights, latent_layers, latent_loss
+from fastvbow.semantic.neighbours import nearest_rows, neighbour_count
 
 __all__ = ["ImageICBPL"]
 
 
-class ImageICBPL(ClusterMixin, BaseEstimator):
+class ImageICBPL(CenterEstimator):
     """ICBPL with an encoder of your own, on the CPU; the encoder that is given stays as it is, a copy is trained.
 
     Photographs are asked for by their numbers, because neighbours come from anywhere: `images` has a length, and
@@ -149,7 +148,7 @@ class ImageICBPL(ClusterMixin, BaseEstimator):
         torch = load_torch("ICBPL", "deep")
         weights, augment = self._check(len(images))
         rng = check_random_state(self.random_state)
-        points = pedcc(self.n_clusters, self.n_components, random_state=rng).astype(np.float32)
+        points = self._points(rng)
         with reproducible(torch, int(rng.randint(np.iinfo(np.int32).max))):
             encoder = deepcopy(self.encoder)
             trained = _thawed(encoder, self.unfrozen)
@@ -172,7 +171,7 @@ class ImageICBPL(ClusterMixin, BaseEstimator):
                 latent = [torch.nn.functional.normalize(network(part)) for part in (own, augment(own), others)]
                 return latent_loss(torch, *latent, points=centers, weights=weights)
 
-            batch = min(len(images), max(self.batch_size, 4 * self.n_clusters))
+            batch = self._batch(len(images))
             schedule = Schedule(self.epochs, batch, self.learning_rate, max_seconds=self.max_seconds)
             learnt = [parameter for parameter in network.parameters() if parameter.requires_grad]
             self.losses_ = train(
@@ -180,10 +179,7 @@ class ImageICBPL(ClusterMixin, BaseEstimator):
             )
             self.network_ = network.eval().requires_grad_(False)
             self.embedding_ = self._latent(torch, network, images)
-        self.n_iter_ = len(self.losses_)
-        self.cluster_centers_ = points
-        self.probabilities_ = shares_of_points(self.embedding_, points)
-        self.labels_ = (self.embedding_ @ points.T).argmax(axis=1).astype(np.int32)
+        self._settle(points)
         return self
 
     def transform(self, images: Any) -> NDArray[np.float32]:
@@ -193,32 +189,19 @@ class ImageICBPL(ClusterMixin, BaseEstimator):
         with reproducible(torch, 0):
             return self._latent(torch, self.network_, images)
 
-    def predict(self, images: Any) -> NDArray[np.int32]:
-        """The nearest centre of images: ndarray of shape (n,), int32."""
-        return (self.transform(images) @ self.cluster_centers_.T).argmax(axis=1).astype(np.int32)
-
-    def predict_proba(self, images: Any) -> NDArray[np.float32]:
-        """What images belong to: the softmax of 10 times the cosines with the centres (an addition), float32."""
-        return shares_of_points(self.transform(images), self.cluster_centers_)
-
     def _latent(self, torch: Any, network: Any, images: Any) -> NDArray[np.float32]:
         return unit_rows(_in_batches(torch, network, images, self.batch_size), "the latent space")
 
     def _neighbours(self, torch: Any, rows: NDArray[np.float32]) -> Any:
-        return torch.from_numpy(nearest_rows(rows, max(1, min(self.n_neighbors, len(rows) // self.n_clusters))))
+        return torch.from_numpy(nearest_rows(rows, neighbour_count(self.n_neighbors, len(rows), self.n_clusters)))
 
     def _check(self, n_images: int) -> tuple[LossWeights, Callable[[Any], Any]]:
-        least = {"n_clusters": 2, "n_components": 1, "n_hidden": 1, "n_neighbors": 1, "refresh": 1, "epochs": 1}
-        for name, smallest in {**least, "batch_size": 2}.items():
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or value < smallest:
-                raise UsageError(f"{name}={value!r} cannot be used; give an integer >= {smallest}")
-        if not 0 < self.learning_rate < np.inf:
-            raise UsageError(f"learning_rate={self.learning_rate!r} cannot be used; give a number above 0")
+        names = "n_components", "n_hidden", "n_neighbors", "refresh", "epochs"
+        self._check_integers(n_clusters=2, **dict.fromkeys(names, 1), batch_size=2)
+        self._check_positive("learning_rate")
         if not callable(self.augment):
             raise UsageError("augment is missing: pass a function that changes a batch of images at random")
-        if n_images < self.n_clusters:
-            raise UsageError(f"{n_images} images cannot be put into {self.n_clusters} clusters: ask for fewer")
+        self._check_enough(n_images)
         return LossWeights.of(self.weights), self.augment
 
 

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from fastvbow.errors import UsageError
 
-__all__ = ["nearest_rows"]
+__all__ = ["nearest_rows", "neighbour_count"]
 
 
 def nearest_rows(rows: NDArray[np.float32], n_neighbors: int, *, itself: bool = False) -> NDArray[np.int64]:
@@ -56,3 +56,13 @@ def nearest_rows(rows: NDArray[np.float32], n_neighbors: int, *, itself: bool = 
     is_itself[~is_itself.any(axis=1), -1] = True
     kept = found[~is_itself].reshape(n, others)
     return np.hstack([own, kept]) if itself else kept
+
+
+def neighbour_count(wanted: int, n: int, n_clusters: int) -> int:
+    """How many neighbours an image gets: no more than a cluster of mean size has images, and at least one.
+
+    Parameters
+    ----------
+    wanted, n, n_clusters : int
+    """
+    return max(1, min(wanted, n // n_clusters))

@@ -30,7 +30,7 @@ from fastvbow.semantic._rows import blocks
 from fastvbow.semantic._training import Progress, Schedule, train
 from fastvbow.semantic.losses import agreement_loss, mean_entropy
 from fastvbow.semantic.mapping import adjusted_centers, direct_labels, noun_centers, semantic_space
-from fastvbow.semantic.neighbours import nearest_rows
+from fastvbow.semantic.neighbours import nearest_rows, neighbour_count
 from fastvbow.semantic.spherical import nearest_directions, spherical_kmeans
 
 __all__ = ["SIC", "sic_loss"]
@@ -225,7 +225,7 @@ class SIC(SemanticEstimator):
         )
         space = np.ascontiguousarray(bank[self.noun_indices_])
         fixed = self._fixed_labels(images, centers, space, rng)
-        near = nearest_rows(images, max(1, min(self.n_neighbors, len(images) // self.n_clusters)), itself=True)
+        near = nearest_rows(images, neighbour_count(self.n_neighbors, len(images), self.n_clusters), itself=True)
         with reproducible(torch, int(rng.randint(np.iinfo(np.int32).max))):
             head = self._head(torch, centers)
             self.losses_ = self._train(torch, head, images, space, torch.from_numpy(near), fixed, progress)
@@ -311,13 +311,13 @@ class SIC(SemanticEstimator):
                 self.semantic_weight,
             )
 
-        steps = len(images) // min(self.batch_size, len(images))
         schedule = Schedule(
-            max(self.epochs, -(-self.least_steps // steps)),
+            self.epochs,
             self.batch_size,
             self.learning_rate,
             weight_decay=self.weight_decay,
             max_seconds=self.max_seconds,
+            least_steps=self.least_steps,
         )
         return train(
             torch, head.parameters(), batch_loss, len(images), schedule, before_epoch=relabel, progress=progress

@@ -20,11 +20,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastvbow.errors import UsageError
 from fastvbow.pytorch import load_torch
-from fastvbow.semantic._estimator import SemanticEstimator
+from fastvbow.semantic._guided import GuidedEstimator
 from fastvbow.semantic._rows import normalised, unit_rows, workers
 from fastvbow.semantic._training import Progress
-from fastvbow.semantic.selection import best_by_posterior, center_count
-from fastvbow.semantic.spherical import nearest_directions, spherical_kmeans
+from fastvbow.semantic.selection import best_by_posterior
 from fastvbow.semantic.tac_trained import TRAINING, train_heads
 
 __all__ = ["TAC", "text_counterparts"]
@@ -64,7 +63,7 @@ def text_counterparts(
     return out
 
 
-class TAC(SemanticEstimator):
+class TAC(GuidedEstimator):
     """Text-aided clustering: images beside the nouns that fit them.
 
     1. Spherical k-means cuts the images into many semantic centres (`center_count`).
@@ -212,15 +211,7 @@ class TAC(SemanticEstimator):
         bank = self._texts(nouns, "nouns")
         seen = images if train is None else unit_rows(train, "train", self.n_features_in_)
         rng = check_random_state(self.random_state)
-        self.semantic_centers_ = spherical_kmeans(
-            seen,
-            center_count(len(seen), self.n_clusters) if self.n_centers is None else self.n_centers,
-            n_init=self.center_n_init,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            random_state=rng,
-            n_jobs=self.n_jobs,
-        ).centers
+        self._find_centers(seen, rng)
         self.noun_indices_ = best_by_posterior(
             bank,
             self.semantic_centers_,
@@ -243,28 +234,18 @@ class TAC(SemanticEstimator):
             self.labels_ = self.probabilities_.argmax(axis=1).astype(np.int32)
             self.n_iter_ = len(self.heads_.losses)
             return self
-        found = spherical_kmeans(
-            self.embedding_,
-            self.n_clusters,
-            n_init=self.n_init,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            random_state=rng,
-            n_jobs=self.n_jobs,
-        )
-        self.cluster_centers_, self.labels_, self.n_iter_ = found.centers, found.labels, found.n_iter
+        self._find_clusters(rng)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Image and counterpart of images side by side, at unit length: ndarray of shape (n, 2 d), float32."""
-        check_is_fitted(self)
-        return self._embedded(self._images(X, reset=False))
+        return super().transform(X)
 
     def predict(self, X: Any) -> NDArray[np.int32]:
         """The cluster of images, by the image head or the nouns and centres: ndarray of shape (n,), int32."""
         if self.trained:
             return self.predict_proba(X).argmax(axis=1).astype(np.int32)
-        return nearest_directions(self.transform(X), self.cluster_centers_, self.n_jobs)
+        return super().predict(X)
 
     @available_if(lambda self: self.trained)
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -280,10 +261,7 @@ class TAC(SemanticEstimator):
         return out
 
     def _check(self) -> None:
-        least = dict.fromkeys(("n_clusters", "nouns_per_center", "center_n_init", "n_init", "max_iter"), 1)
-        if self.n_centers is not None:
-            least["n_centers"] = 1
-        self._check_integers(**least)
+        self._check_counts("nouns_per_center")
         self._check_positive("noun_temperature", "image_temperature")
         unknown = sorted(set(self.training or {}) - TRAINING)
         if unknown:

@@ -21,7 +21,7 @@ from fastvbow.pytorch import load_torch, reproducible
 from fastvbow.semantic._rows import blocks
 from fastvbow.semantic._training import Progress, Schedule, train
 from fastvbow.semantic.losses import agreement_loss, column_contrast, mean_entropy
-from fastvbow.semantic.neighbours import nearest_rows
+from fastvbow.semantic.neighbours import nearest_rows, neighbour_count
 
 __all__ = ["TRAINING", "ClusterHead", "TrainedHeads", "distillation_loss", "train_heads"]
 
@@ -186,11 +186,9 @@ def train_heads(
         )
     if temperature is None:
         temperature = 5.0 if n_clusters > MANY_CLUSTERS else 0.5
-    few = max(1, min(n_neighbors, len(images) // n_clusters))
-    steps = len(images) // min(batch_size, len(images))
-    schedule = Schedule(
-        max(epochs, -(-least_steps // steps)), batch_size, learning_rate, (0.9, 0.99), max_seconds=max_seconds
-    )
+    few = neighbour_count(n_neighbors, len(images), n_clusters)
+    betas = 0.9, 0.99
+    schedule = Schedule(epochs, batch_size, learning_rate, betas, max_seconds=max_seconds, least_steps=least_steps)
     rows = [torch.from_numpy(np.array(part, np.float32)) for part in (images, texts)]
     near = [torch.from_numpy(nearest_rows(part, few)) for part in (images, texts)]
     with reproducible(torch, seed):
