@@ -56,6 +56,8 @@ class PlacedTokens:
         Those of the vocabulary, in its order.
     read : ndarray of shape (n_images,), bool
         Which photographs of the image table have been read.
+    n_tokens : ndarray of shape (n_images,), int64
+        How many tokens each has.
     widths, heights : ndarray of shape (n_images,), int32
         Their full size as they are seen, in pixels.
 
@@ -71,6 +73,7 @@ class PlacedTokens:
         self._places: dict[tuple[int, str], tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
         self._starts = [0, *accumulate(shard.card.n_images for shard in self._shards)]
         self.read = np.concatenate([shard.read for shard in self._shards])
+        self.n_tokens = np.concatenate([np.diff(offsets) for offsets in self._offsets])
         columns = (np.concatenate([np.asarray(s.images[name]) for s in self._shards]) for name in ("width", "height"))
         self.widths, self.heights = columns
 

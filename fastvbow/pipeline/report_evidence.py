@@ -21,7 +21,10 @@ _FAINT = 1e-300  # of a topic that was merged into another: its logarithm is nev
 
 
 def report_evidence(
-    project: ProjectFolder, rows: NDArray[np.integer], merged: Mapping[int, Sequence[int]] | None = None
+    project: ProjectFolder,
+    placed: PlacedTokens,
+    rows: NDArray[np.integer],
+    merged: Mapping[int, Sequence[int]] | None = None,
 ) -> Evidence:
     """The words and tokens of a project's photographs.
 
@@ -32,6 +35,8 @@ def report_evidence(
     ----------
     project : ProjectFolder
         Its topics have to be finished.
+    placed : PlacedTokens
+        The project's.
     rows : ndarray of shape (n,), integer
         The row in the image table of each of the report's photographs.
     merged : mapping of int to sequence of int, optional
@@ -47,7 +52,7 @@ def report_evidence(
     """
     vocabulary = Vocabulary.load(project.vocabulary)
     model = GibbsLDA.load(project.topics / "model")
-    theta, placed = load_theta(project), PlacedTokens(project)
+    theta = load_theta(project)
     embedded = "embeddings" in project.require("extract").parameters
     names = {name: "embeddings" if name == "pooled" and embedded else name for name in vocabulary.codebooks}
     kinds = {

@@ -17,9 +17,8 @@ from fastvbow.executors import effective_jobs
 from fastvbow.groups.grouping import read_table
 from fastvbow.images.decode import decode_photograph
 from fastvbow.images.table import ImageTable, readable
-from fastvbow.pipeline.encoding import open_tokens
-from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import require_groups
+from fastvbow.pipeline.placed_tokens import PlacedTokens
 from fastvbow.pipeline.report_evidence import report_evidence
 from fastvbow.pipeline.report_positions import report_positions
 from fastvbow.pipeline.stage import run_stage
@@ -98,13 +97,13 @@ def _build(
 ) -> dict[str, Any]:
     images = ImageTable.load(project.images, project.image_root)
     groups, skipped = read_table(project.groups), read_table(project.skipped)
-    rows = np.flatnonzero(np.concatenate([shard.read for shard in open_shards(project)]))
+    placed = PlacedTokens(project)
+    rows = np.flatnonzero(placed.read)
     cards = {stage: project.require(stage) for stage in STAGES if stage != "report"}
     labels = groups["label"].to_pylist()
     topic = groups["topic"].to_numpy()
     # A photograph without a single word has the prior's mixture: the page must not pass it off as a member of a topic.
-    tokens = np.concatenate([shard.counts.sum(axis=1) for shard in open_tokens(project)])
-    shown = np.where(tokens[rows] > 0, topic, -1)
+    shown = np.where(placed.n_tokens[rows] > 0, topic, -1)
     names = load_names(project)
     known = [i for i, label in enumerate(labels) if label is not None]
     source = readable(os.fsencode(project.source))
@@ -137,7 +136,7 @@ def _build(
         version=__version__,
         topic_names=names.by_group(),
         merged=merged,
-        evidence=report_evidence(project, rows, merged),
+        evidence=report_evidence(project, placed, rows, merged),
         positions=report_positions(project, rows, layout),
         silhouettes=[(int(number), float(value)) for number, value in cards["topics"].outputs.get("silhouettes", [])],
         metrics=_metrics([labels[i] for i in known], topic[known]) if known else None,

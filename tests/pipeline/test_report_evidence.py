@@ -9,6 +9,7 @@ import pytest
 
 from fastvbow import pipeline
 from fastvbow.config import TopicsConfig, VocabularyConfig
+from fastvbow.pipeline.placed_tokens import PlacedTokens
 from fastvbow.pipeline.report_evidence import report_evidence
 from fastvbow.project import ProjectFolder
 from fastvbow.topics.lda import GibbsLDA
@@ -23,7 +24,7 @@ def parts(small_project):
 def test_tokens_by_hand(parts):
     folder, model, theta = parts
     rows = np.array([31, 4])
-    evidence = report_evidence(folder, rows)
+    evidence = report_evidence(folder, PlacedTokens(folder), rows)
     np.testing.assert_array_equal(evidence.counts, model.components_)
     assert list(evidence.kinds) == ["sift", "conv", "pooled"]
     assert [stop for _, stop in evidence.kinds.values()][-1] == model.components_.shape[1]
@@ -48,7 +49,8 @@ def test_tokens_by_hand(parts):
 
 def test_merged_topics_are_one(parts):
     folder, model, _ = parts
-    alone, merged = report_evidence(folder, np.array([7])), report_evidence(folder, np.array([7]), {1: [1, 2, 3]})
+    placed, row = PlacedTokens(folder), np.array([7])
+    alone, merged = report_evidence(folder, placed, row), report_evidence(folder, placed, row, {1: [1, 2, 3]})
     np.testing.assert_allclose(merged.counts[1], model.components_[1:4].sum(axis=0))
     assert 0 < merged.counts[2:4].max() < 1e-200, "they count nowhere, and their logarithms stay finite"
     for one, other in zip(alone.tokens(0).kinds, merged.tokens(0).kinds, strict=True):
