@@ -33,6 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
+from fastvbow.cancelling import check_cancelled
+
 __all__ = ["OVERLAP", "PARTED", "Merging", "Parting", "mergings", "partings"]
 
 OVERLAP = 0.1
@@ -101,6 +103,7 @@ def mergings(shares: NDArray[np.floating], least: float = OVERLAP) -> list[Mergi
     n_groups = shares.shape[1]
     products = np.zeros((n_groups, n_groups))
     for start in range(0, len(shares), _BLOCK):
+        check_cancelled()
         block = np.asarray(shares[start : start + _BLOCK], np.float64)
         products += block.T @ block
     length = np.sqrt(np.diag(products))
@@ -136,6 +139,7 @@ def partings(
     whole = float(vectors[known].var(axis=0, dtype=np.float64).sum()) if known.any() else 0.0
     found = []
     for group in np.unique(groups).tolist() if whole > 0 else []:
+        check_cancelled()
         rows = np.flatnonzero((groups == group) & known)[:SAMPLE]
         if len(rows) < FEWEST:
             continue

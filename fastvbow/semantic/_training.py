@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import UsageError
 
 __all__ = ["Progress", "Schedule", "train"]
@@ -107,6 +108,7 @@ def train(
         before_epoch(epoch)
         total = 0.0
         for indices in torch.randperm(n)[: n - n % batch].split(batch):
+            check_cancelled()
             loss = batch_loss(indices)
             optimiser.zero_grad()
             loss.backward()

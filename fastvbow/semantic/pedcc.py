@@ -10,6 +10,7 @@ from scipy.linalg import helmert
 from scipy.optimize import minimize
 from sklearn.utils import check_random_state
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import UsageError
 
 __all__ = ["coulomb_energy", "coulomb_points", "pedcc"]
@@ -101,6 +102,7 @@ def coulomb_points(n_points: int, n_dimensions: int, *, random_state: Any = None
     scale = 2 / (n_points * (n_points - 1))
 
     def mean_energy(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        check_cancelled()
         length = np.linalg.norm(flat.reshape(shape), axis=1, keepdims=True)
         points = flat.reshape(shape) / length
         inverse = _inverse_distances(points)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+import threading
 
+import numpy as np
+import pytest
+
+from fastvbow.cancelling import cancelling
+from fastvbow.errors import Cancelled
 from fastvbow.groups.hints import FEWEST, OVERLAP, mergings, partings
 
 
@@ -70,3 +75,12 @@ def test_unknown_and_equal_photographs():
     assert partings(np.zeros(50, int), np.ones((50, 3))) == []
     assert partings(np.repeat([0, 1], 20), np.repeat([[0.0], [1.0]], 20, axis=0)) == [], "equal within each group"
     assert partings(np.zeros(0, int), np.zeros((0, 3))) == []
+
+
+def test_hints_can_be_stopped():
+    stop = threading.Event()
+    stop.set()
+    groups, vectors, _ = planted()
+    for work in (lambda: mergings(np.full((9, 3), 1 / 3)), lambda: partings(groups, vectors)):
+        with pytest.raises(Cancelled), cancelling(stop):
+            work()

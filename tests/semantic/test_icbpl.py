@@ -10,7 +10,8 @@ from naive_training import broad_and_close, naive_latent, softmax, unit
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from fastvbow.errors import MissingExtraError, UsageError
+from fastvbow.cancelling import cancelling
+from fastvbow.errors import Cancelled, MissingExtraError, UsageError
 from fastvbow.evaluation.clustering import matched_accuracy
 from fastvbow.semantic import ICBPL, icbpl
 from fastvbow.semantic.latent import LossWeights, latent_loss
@@ -186,3 +187,10 @@ def test_without_pytorch(monkeypatch, planted):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r"ICBPL needs PyTorch.*pip install 'fastvbow\[deep\]'"):
         ICBPL(6).fit(planted[0])
+
+
+def test_training_can_be_stopped(torch, planted):
+    epochs = []
+    with pytest.raises(Cancelled), cancelling(lambda: len(epochs) == 2):
+        ICBPL(6, epochs=50, random_state=0).fit(planted[0], progress=lambda done, total: epochs.append(done))
+    assert epochs == [1, 2], "at the next step"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastvbow.errors import UsageError
+from fastvbow.cancelling import cancelling
+from fastvbow.errors import Cancelled, UsageError
 from fastvbow.semantic.pedcc import coulomb_energy, coulomb_points, pedcc
 
 
@@ -89,3 +90,10 @@ def test_charges_that_do_not_repel(shape):
 
 def test_one_point():
     assert np.linalg.norm(pedcc(1, 7, random_state=0)) == pytest.approx(1)
+
+
+def test_the_charges_can_be_stopped():
+    asked = []
+    with pytest.raises(Cancelled), cancelling(lambda: asked.append(1) or len(asked) == 5):
+        coulomb_points(40, 3, random_state=0)
+    assert len(asked) == 5
