@@ -20,7 +20,7 @@ from fastvbow.features.models import ModelCard, Output, card_text, models_folder
 from fastvbow.features.tensors import input_maker
 from fastvbow.project import replace_file
 
-__all__ = ["NewModel", "check_name", "remove_model", "store_model", "takes_batches", "with_outputs"]
+__all__ = ["NewModel", "check_name", "prune", "remove_model", "store_model", "takes_batches", "with_outputs"]
 
 POOLED = "fastvbow_pooled"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
@@ -96,7 +96,7 @@ def with_outputs(model: Any, anatomy: Anatomy, *, batch: bool) -> NewModel:
         graph.output.append(onnx.helper.make_tensor_value_info(tensor, element, [first, *shape]))
     del graph.value_info[:]  # the lengths there may be named, or another side's
     fix_input(copy, anatomy.image.tensor, (first, *anatomy.image.shape[1:]))
-    _prune(graph)
+    prune(graph)
     try:
         content: bytes = copy.SerializeToString(deterministic=True)
     except ValueError as error:
@@ -135,7 +135,7 @@ def _pooling(onnx: Any, model: Any, place: Place) -> list[Any]:
     return [constant, helper.make_node("ReduceMean", [place.tensor, f"{POOLED}_axes"], [POOLED], keepdims=0)]
 
 
-def _prune(graph: Any) -> None:
+def prune(graph: Any) -> None:
     """Take away nodes and constants that no output needs."""
     needed = {output.name for output in graph.output}
     for place in reversed(range(len(graph.node))):

@@ -2,8 +2,9 @@
 
 The cards of the models that ship with fastvbow stand in its package, a user's own in `models_folder`. A card MUST hold
 ``name`` (its own file's stem), ``file``, ``sha256``, ``licence``, ``source``, ``[input]``, ``[roles]`` (``pooled`` and
-``conv``: which output is which) and ``[outputs]`` (the shape of each without the batch axis); it MAY hold ``[map]``,
-the layout of the conv output where it is not (channels, rows, columns), ``bytes``, ``source_sha256`` and ``[check]``.
+``conv``: which output is which; ``logits``, the class scores, MAY be named) and ``[outputs]`` (the shape of each
+without the batch axis); it MAY hold ``[map]``, the layout of the conv output where it is not (channels, rows, columns),
+``bytes``, ``source_sha256`` and ``[check]``.
 What else it holds is refused. A model's ``.onnx`` file lies beside its card.
 """
 
@@ -33,6 +34,7 @@ __all__ = [
     "bad_numbers",
     "card_text",
     "find_model",
+    "find_scores",
     "known_models",
     "models_folder",
     "read_card",
@@ -196,6 +198,23 @@ def find_model(name: str) -> ModelCard:
             f"there is no model {name!r}; known: {', '.join(sorted(known))}; 'fastvbow models add FILE.onnx' adds one"
         )
     return read_card(known[name])
+
+
+def find_scores(name: str) -> str | None:
+    """The output that holds a model's class scores before the softmax; None where its graph has none any more.
+
+    Parameters
+    ----------
+    name : str
+        See `find_model`.
+
+    Raises
+    ------
+    UsageError, StoreCorruptError
+        See `find_model`.
+    """
+    find_model(name)  # which tells what is wrong with the card
+    return msgspec.toml.decode(known_models()[name].read_bytes(), type=_Card).roles.get("logits")
 
 
 def read_card(path: Path) -> ModelCard:

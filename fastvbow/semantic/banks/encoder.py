@@ -83,6 +83,8 @@ def describe_encoder(
     output: str | None = None,
     pooling: str | None = None,
     tokens: int | None = None,
+    padded: bool = False,
+    pad: int | None = None,
 ) -> TextEncoderCard:
     """Find out how a text encoder is used.
 
@@ -94,12 +96,18 @@ def describe_encoder(
         The ``.onnx`` file, and the ``tokenizer.json`` of the ``tokenizers`` package.
     output : str, optional
         By default one that is named like a vector of a text (text_embeds, sentence_embedding, ...), else the only one,
-        else the tokens' (last_hidden_state, token_embeddings).
+        else the tokens' (last_hidden_state, token_embeddings), for which pooling has to be given.
+        ``pooler_output`` is never taken by itself: of SigLIP it is the embedding, of CLIP and BERT it is not.
     pooling : {"none", "cls", "mean", "eot"}, optional
         By default "none" for outputs of shape (texts, width). Others do not say, and it has to be given: BGE is "cls",
         MiniLM and E5 are "mean", CLIP is "eot".
     tokens : int, optional
         The most tokens of a text; by default what the model's shape says, else the tokenizer, else 77.
+    padded : bool, default=False
+        Every text is padded to so many tokens, as SigLIP was trained. By default it is so where the model's shape says
+        it, or the model takes no mask and the tokenizer pads to a length of its own.
+    pad : int, optional
+        The number of the padding token; by default what the tokenizer says, else 0.
 
     Raises
     ------
@@ -124,7 +132,7 @@ def describe_encoder(
         output = output or _one_of(_TOKENS, outputs)
     if output is None or output not in outputs:
         raise UsageError(f"{model} has the outputs {', '.join(outputs)}: say which one holds the texts' vectors")
-    rank = len(outputs[output].shape)
+    rank = len(outputs[output].shape) or 2  # no shape: the model leaves all of it open
     if pooling is None and rank == 2:
         pooling = "none"
     if pooling is None or pooling not in POOLINGS or rank != (2 if pooling == "none" else 3):
@@ -136,7 +144,9 @@ def describe_encoder(
     if len(shape) != 2:
         raise UsageError(f"the input {ids} of {model} has {len(shape)} axes, not 2 (texts, tokens): export it anew")
     read = _tokenizer(tokenizer)
-    limit = shape[1] or tokens or (read.truncation or {}).get("max_length") or MAX_TOKENS
+    padding = read.padding or {}
+    own = None if mask else padding.get("length")  # with a mask, what is padded makes no difference
+    limit = shape[1] or tokens or own or (read.truncation or {}).get("max_length") or MAX_TOKENS
     return TextEncoderCard(
         _sha256(model),
         _sha256(tokenizer),
@@ -146,10 +156,10 @@ def describe_encoder(
         str(kinds.pop()),
         output,
         pooling,
-        int(min(limit, tokens or limit)) if shape[1] is None else int(shape[1]),
-        shape[1] is not None,
+        int(limit),
+        shape[1] is not None or padded or (own is not None and tokens in (None, own)),
         shape[0],
-        int((read.padding or {}).get("pad_id", 0)),
+        int(padding.get("pad_id", 0)) if pad is None else pad,
     )
 
 
