@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastvbow.cli_frame import finish, working
-from fastvbow.cli_options import Json, Quiet
-from fastvbow.errors import UsageError
+from fastvbow.cli_options import Json, Quiet, numbers_of
+from fastvbow.cli_spaces import add_space, added_space_json, added_space_lines, check_way, listed_spaces
 
 if TYPE_CHECKING:
     from fastvbow.features.anatomy import Anatomy, Place
@@ -31,40 +31,20 @@ Side = Annotated[int, typer.Option(help="Pixels a side, where the graph leaves t
 Layout = Annotated[str, typer.Option(help="NCHW or NHWC, where the graph does not show it.")]
 Pooled = Annotated[str, typer.Option(metavar="TENSOR", help="The vector of the photograph, if not what is found.")]
 Conv = Annotated[str, typer.Option(metavar="TENSOR", help="The map of places, if not what is found.")]
-Name = Annotated[str, typer.Option(help="The model's name from now on; the file's if empty.")]
+Name = Annotated[str, typer.Option(help="Its name from now on; the file's if empty, of a space conse.")]
 Licence = Annotated[str, typer.Option(help="The licence of the weights, for the card.")]
 Source = Annotated[str, typer.Option(help="Where the weights come from, for the card.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace your own model of that name.")]
 
 
-def numbers_of(option: str, text: str) -> float | tuple[float, float, float] | None:
-    """``127.5`` or ``123.7,116.3,103.5`` as numbers; None for nothing.
-
-    Raises
-    ------
-    UsageError
-        It is neither a number nor three.
-    """
-    if not text:
-        return None
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 3:
-        return numbers[0], numbers[1], numbers[2]
-    if len(numbers) != 1:
-        raise UsageError(f"{option} takes a number or three with commas, as 123.7,116.3,103.5, not {text}")
-    return numbers[0]
-
-
 @models_app.command("list")
 def list_(as_json: Json = False) -> None:
-    """Show every model that --model can name."""
+    """Show every model that --model can name, and every space of photographs and texts."""
     with working(quiet=True):
+        from fastvbow.pipeline.listing_spaces import list_spaces
         from fastvbow.pipeline.models import list_models
 
-        found = list_models()
+        found, spaces = list_models(), list_spaces()
     rows, lines = [], []
     for model in found:
         rows.append({"name": model.name, "where": str(model.path), "problem": model.problem or None})
@@ -77,7 +57,8 @@ def list_(as_json: Json = False) -> None:
             f"{model.name:<24} {card.side} x {card.side} {card.layout} {card.colour}, pooled {card.pooled.channels}, "
             f"map {card.conv.channels}; {card.licence}; {model.path}"
         )
-    finish(as_json, {"models": rows}, lines)
+    space_rows, space_lines = listed_spaces(spaces)
+    finish(as_json, {"models": rows, "spaces": space_rows}, lines + space_lines)
 
 
 @models_app.command()
@@ -99,10 +80,26 @@ def inspect(
 
 @models_app.command()
 def add(
-    file: File,
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE.onnx", help="Any ONNX classifier or encoder; only read. Or one of these:"),
+    ] = None,
+    clip: Annotated[
+        tuple[Path, Path, Path] | None,
+        typer.Option(metavar="IMAGE.onnx TEXT.onnx TOKENIZER.json", help="Two encoders that were trained together."),
+    ] = None,
+    conse: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="TEXT.onnx TOKENIZER.json", help="A text encoder, for a space by a classifier's classes."),
+    ] = None,
+    text: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="TEXT.onnx TOKENIZER.json", help="A text encoder, for projects with --embeddings."),
+    ] = None,
     name: Name = "",
     normalise: Annotated[
-        str, typer.Option(help="How the input is scaled: imagenet, half, tf, clip, unit or none.")
+        str, typer.Option(help="How the input is scaled: imagenet, half, tf, clip, unit or none; --clip: clip.")
     ] = "",
     mean: Annotated[str, typer.Option(help="Of the input, 0 to 255: a number, or three with commas.")] = "",
     std: Annotated[str, typer.Option(help="What the input is divided by then: a number, or three with commas.")] = "",
@@ -113,43 +110,85 @@ def add(
     source: Source = "",
     pooled: Pooled = "",
     conv: Conv = "",
+    resize: Annotated[
+        str, typer.Option(help="Of a space: crop (the square in the middle; --clip's) or squash (--conse's).")
+    ] = "",
+    filter: Annotated[
+        str, typer.Option(help="Of a space: bicubic (--clip's), bilinear or linear (OpenCV's; --conse's).")
+    ] = "",
+    image_output: Annotated[
+        str, typer.Option(metavar="TENSOR", help="The photographs' vectors in a space, if not what is found.")
+    ] = "",
+    image_pooling: Annotated[
+        str, typer.Option(help="How --image-output becomes one vector: cls or mean, where it has many.")
+    ] = "",
+    text_output: Annotated[
+        str, typer.Option(metavar="TENSOR", help="The texts' vectors in a space, if not what is found.")
+    ] = "",
+    pooling: Annotated[
+        str, typer.Option(help="How the tokens' vectors become a text's: cls (BGE), mean (MiniLM, E5) or eot (CLIP).")
+    ] = "",
+    tokens: Annotated[int, typer.Option(help="The most tokens of a text; 0: what model or tokenizer say.", min=0)] = 0,
+    padded: Annotated[bool, typer.Option("--padded", help="Pad every text to --tokens, as SigLIP wants it.")] = False,
+    pad: Annotated[int, typer.Option(help="The padding token's number; -1: what the tokenizer says.", min=-1)] = -1,
+    model: Annotated[
+        str, typer.Option(help="With --conse: the model whose class scores are read.")
+    ] = "efficientnet_lite0",
+    classifier: Annotated[
+        Path | None, typer.Option(metavar="FILE.onnx", help="With --conse: another classifier than --model.")
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --conse: the classes' names, one a line; else ImageNet's 1000."),
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="With --conse: what a class's name is put into.")] = "a photo of {}",
+    top: Annotated[int, typer.Option(help="With --conse: classes that count for a photograph.", min=1)] = 10,
     replace: Replace = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Copy a network into your models, with the outputs that are needed, and try it on the bundled photographs."""
+    """Copy a network into your models, or encoders of photographs and texts, and try it on the bundled photographs."""
     with working(quiet) as display:
-        from fastvbow.pipeline.models import add_model
+        check_way(context)
+        if file is None:
+            done_space = add_space(context.params, display)
+        else:
+            from fastvbow.pipeline.models import add_model
 
-        done = add_model(
-            file,
-            name=name,
-            preset=normalise,
-            mean=numbers_of("--mean", mean),
-            std=numbers_of("--std", std),
-            layout=layout,
-            colour=colour,
-            side=side,
-            licence=licence,
-            source=source,
-            pooled=pooled,
-            conv=conv,
-            replacing=replace,
-            listener=display,
-        )
-    finish(as_json, _added_json(done), _added_lines(done))
+            done = add_model(
+                file,
+                name=name,
+                preset=normalise,
+                mean=numbers_of("--mean", mean),
+                std=numbers_of("--std", std),
+                layout=layout,
+                colour=colour,
+                side=side,
+                licence=licence,
+                source=source,
+                pooled=pooled,
+                conv=conv,
+                replacing=replace,
+                listener=display,
+            )
+    if file is None:
+        finish(as_json, added_space_json(done_space), added_space_lines(done_space))
+    else:
+        finish(as_json, _added_json(done), _added_lines(done))
 
 
 @models_app.command()
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model of your own, as 'models list' shows it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Your own model or space, as 'models list' shows it.")],
     as_json: Json = False,
 ) -> None:
-    """Remove a model of your own; projects made with it stay, but take no new photographs without it."""
+    """Remove a model or a space of your own; projects made with it stay, but take no new photographs without it."""
     with working(quiet=True):
+        from fastvbow.pipeline.listing_spaces import remove_space
         from fastvbow.pipeline.models import remove_model
+        from fastvbow.pipeline.space_cards import known_spaces
 
-        gone = remove_model(name)
+        gone = remove_space(name) if name in known_spaces() else remove_model(name)
     finish(as_json, {"removed": [str(path) for path in gone]}, [f"removed: {path}" for path in gone])
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "extract_config",
     "extract_options",
     "features_of",
+    "numbers_of",
     "topics_config",
     "topics_of",
     "weights_of",
@@ -156,3 +157,24 @@ def weights_of(text: str) -> dict[str, float]:
 def weights_text(weights: Mapping[str, float]) -> str:
     """What `weights_of` reads: ``sift=1,conv=2``."""
     return ",".join(f"{name}={weight:g}" for name, weight in weights.items())
+
+
+def numbers_of(option: str, text: str) -> float | tuple[float, float, float] | None:
+    """``127.5`` or ``123.7,116.3,103.5`` as numbers; None for nothing.
+
+    Raises
+    ------
+    UsageError
+        It is neither a number nor three.
+    """
+    if not text:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 3:
+        return numbers[0], numbers[1], numbers[2]
+    if len(numbers) != 1:
+        raise UsageError(f"{option} takes a number or three with commas, as 123.7,116.3,103.5, not {text}")
+    return numbers[0]

@@ -17,7 +17,8 @@ Format ``fastvbow-project``, version 1
   images that were added from elsewhere than ``source`` or later, an image table in the order in which they came.
 - ``adding/`` is a project in which further images wait until all is known of them; a writer MAY remove it. ``change/``
   is a change of several files at once, which whoever opens the project MUST complete (see `fastvbow.changes`).
-- ``drift.safetensors`` is a cache (see `fastvbow.pipeline.drift`): it MAY be missing, of other words, or removed.
+- ``drift.safetensors`` (see `fastvbow.pipeline.drift`) and ``spaces/`` (see `fastvbow.pipeline.space_vectors`) are
+  caches: they MAY be missing, of other words or images, or removed.
 - A project MUST NOT depend on another one: what a stage takes over from there it copies. The parameters on its card
   MUST then hold ``origin``, the fingerprint of the files; what it counted MAY tell the place, as ``taken from``.
 - Names that begin with a dot are temporary: ``.NAME.HEX.tmp`` is unfinished, ``.NAME.HEX.old`` was NAME until its

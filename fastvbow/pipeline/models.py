@@ -32,6 +32,7 @@ from fastvbow.features.models import (
 )
 from fastvbow.features.tensors import input_maker
 from fastvbow.images.decode import decode
+from fastvbow.pipeline.space_cards import known_spaces
 
 __all__ = [
     "Added",
@@ -220,6 +221,8 @@ def add_model(
     mean, std = normalisation(preset, mean, std)
     name = name or re.sub(r"[^A-Za-z0-9_.+-]", "_", file.stem).lstrip(".+-")[:100]
     check_name(name, replacing=replacing)
+    if name in known_spaces():
+        raise UsageError(f"{name} is a space's name already: choose another --name")
     model = load_model(file)
     listener(Event("models", "begin", f"{len(model.graph.node)} nodes of {file}"))
     anatomy = analyse(model, side=side, layout=layout, pooled=pooled, conv=conv)

@@ -23,9 +23,7 @@ A space's fingerprint is the SHA-256 of all of this but ``name``, ``licence``, `
 
 from __future__ import annotations
 
-import contextlib
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,7 +44,6 @@ __all__ = [
     "check_space_name",
     "known_spaces",
     "read_space",
-    "remove_space",
     "spaces_folder",
     "write_space",
 ]
@@ -340,34 +337,3 @@ def _fields(values: Mapping[str, Any]) -> list[str]:
     # JSON's escapes, numbers, lists and true are TOML's, but for DEL, which TOML wants escaped too
     written = {name: msgspec.json.encode(value).decode().replace("\x7f", "\\u007f") for name, value in values.items()}
     return [f"{name} = {written[name]}" for name, value in values.items() if value is not None]
-
-
-def remove_space(name: str) -> list[Path]:
-    """Remove a space, damaged or not; what projects have kept of its vectors stays.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    list of Path
-        What was removed.
-
-    Raises
-    ------
-    UsageError
-        There is no such space, or the folder cannot be written.
-    """
-    if name not in known_spaces():
-        raise UsageError(f"there is no space {name!r} in {spaces_folder()}; known: {', '.join(known_spaces()) or '-'}")
-    folder = known_spaces()[name]
-    gone = folder.with_name(f".{name}.removed.tmp")
-    with contextlib.suppress(OSError):
-        shutil.rmtree(gone)
-    try:
-        folder.rename(gone)  # at once, so that nobody opens half of it
-        shutil.rmtree(gone)
-    except OSError as error:
-        raise UsageError(f"cannot remove {folder}: {error.strerror}") from None
-    return [folder]

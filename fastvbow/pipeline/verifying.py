@@ -19,6 +19,7 @@ from fastvbow.images.stored_labels import read_stored_labels
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.shards import ranges_of, shard_folder, shard_keys
+from fastvbow.pipeline.space_vectors import check_space_vectors
 from fastvbow.project import STAGES, ProjectFolder
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.words.vocabulary import Vocabulary
@@ -90,6 +91,11 @@ def verify(
                 for victim in victims:
                     shutil.rmtree(victim) if victim.is_dir() else victim.unlink(missing_ok=True)
                 (folder.root / "stages" / f"{stage}.json").unlink(missing_ok=True)
+        for kept in sorted((folder.root / "spaces").glob("[!.]*")):
+            found = check_space_vectors(kept) if kept.is_dir() else [f"{kept}: does not belong there"]
+            problems += found
+            if found and repair and kept.is_dir():
+                shutil.rmtree(kept)  # a cache
         # What a person said cannot be made again: it is reported, never removed.
         for path in sorted(folder.names.glob("[!.]*.json")):
             problems += _faults(partial(read_names, path))
