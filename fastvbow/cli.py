@@ -18,6 +18,7 @@ import typer
 from fastvbow import __version__
 from fastvbow.cli_add import add
 from fastvbow.cli_assign import assign
+from fastvbow.cli_cluster import cluster
 from fastvbow.cli_evaluation import evaluate
 from fastvbow.cli_exchange import export, labels_app
 from fastvbow.cli_frame import estimate_lines, finish, run_json, run_lines, stage_done, working
@@ -301,15 +302,24 @@ def topics(
 
 
 @app.command()
-def groups(project: ProjectArgument, labels: Labels = "none", as_json: Json = False, quiet: Quiet = False) -> None:
-    """Write groups.parquet: each photograph's topic, probability and entropy."""
+def groups(
+    project: ProjectArgument,
+    labels: Labels = "none",
+    by: Annotated[
+        str, typer.Option(metavar="auto|topics|cluster", help="What they are grouped by; auto: as they are now.")
+    ] = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write groups.parquet: each photograph's topic or cluster, its probability and entropy."""
     with working(quiet) as display:
         from fastvbow import pipeline
 
-        card = pipeline.groups(project, labels=labels, listener=display)
+        card = pipeline.groups(project, labels=labels, by=by, listener=display)
     stage_done(card, as_json, card.outputs["skipped"])
 
 
+app.command()(cluster)
 app.command()(report)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +166,8 @@ def _distance_lines(found: Evaluation) -> Iterator[str]:
     yield from ("", "DISTANCES BETWEEN IMAGES  (lower ratios are better; at 1, labels make no difference)")
     rows = []
     for key, name in _DISTANCES.items():
+        if key not in found.distances:  # of words, which the photographs of clusters need not have
+            continue
         pairs = found.distances[key]
         error = f"±{pairs.ratio_error:.3f}" if pairs.ratio_error > 0 else ""
         rows.append([name, number(pairs.mean_within), number(pairs.overall), share(pairs.ratio), error])
@@ -178,7 +181,6 @@ def _distance_lines(found: Evaluation) -> Iterator[str]:
 
 def _topic_lines(found: Evaluation) -> Iterator[str]:
     scores, seen = found.scores, "not trained on" if found.topics.held_out else "trained on"
-    yield from ("", "TOPICS AND GROUPS WITHOUT LABELS")
     notes = {
         "npmi": ("coherence (NPMI)", "higher is better, -1 to 1"),
         "umass": ("coherence (UMass)", "higher is better, at most about 0"),
@@ -186,8 +188,12 @@ def _topic_lines(found: Evaluation) -> Iterator[str]:
         "perplexity": ("perplexity by completion", f"lower is better; half of each image given the rest, {seen}"),
         "silhouette": ("silhouette by word histograms", "higher is better, -1 to 1"),
     }
+    if all(math.isnan(scores[key]) for key in notes):  # clusters of photographs without words
+        return
+    yield from ("", "TOPICS AND GROUPS WITHOUT LABELS")
     for key, (name, note) in notes.items():
-        yield f"  {name:<34} {number(scores[key]):>10}  {note}"
+        if key == "silhouette" or not math.isnan(scores["diversity"]):  # which is known of any topics
+            yield f"  {name:<34} {number(scores[key]):>10}  {note}"
 
 
 def _label_lines(found: Evaluation) -> Iterator[str]:

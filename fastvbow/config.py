@@ -17,6 +17,7 @@ __all__ = [
     "FEATURES",
     "FUSIONS",
     "MODALITIES",
+    "ClusterConfig",
     "EncodeConfig",
     "ExtractConfig",
     "ExtractOptions",
@@ -164,6 +165,29 @@ class VocabularyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             raise UsageError(f"--fusion is one of {', '.join(FUSIONS)}, not {self.fusion}")
         if not 0 < self.map_share < 1:
             raise UsageError(f"map_share is between 0 and 1, not {self.map_share}")
+
+
+class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Vectors to clusters, without words and topics.
+
+    Attributes
+    ----------
+    method : {"kmeans", "tac", "tac-trained", "cae", "sic", "icbpl"}, default="kmeans"
+        See `fastvbow.semantic.methods.METHODS`.
+    clusters : int, default=20
+    seed : int, default=0
+    options : dict, default={}
+        Parameters of the method's estimator in `fastvbow.semantic`, by their names there.
+    """
+
+    method: str = "kmeans"
+    clusters: int = 20
+    seed: int = 0
+    options: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        _within("--clusters", self.clusters, 1, 65535)
+        _within("--seed", self.seed, 0, _MOST_SEED)
 
 
 class EncodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

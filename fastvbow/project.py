@@ -10,8 +10,9 @@ Format ``fastvbow-project``, version 1
   it counted and how long it took. What a stage wrote counts only while its card stands: the card is removed before the
   output is touched and is written after the output is in place.
 - A stage's output is a folder or file of its own (``images.parquet``, ``features/``, ``vocabulary/``, ``tokens/``,
-  ``topics/``, ``groups.parquet``, ``skipped.parquet``, ``report/``). It MUST be written beside its final name, flushed
-  and renamed, so a reader sees all of it or nothing.
+  ``topics/``, ``clusters/``, ``groups.parquet``, ``skipped.parquet``, ``report/``). It MUST be written beside its final
+  name, flushed and renamed, so a reader sees all of it or nothing. Photographs are grouped by topics or by clusters:
+  the card of ``groups`` has which of the two fed it.
 - What a person says of a project is no stage's output, and MUST NOT be removed when a stage is done again: ``names/``
   (see `fastvbow.groups.names`), ``labels.parquet`` (see `fastvbow.images.stored_labels`), and ``added.parquet``, the
   images that were added from elsewhere than ``source`` or later, an image table in the order in which they came.
@@ -63,7 +64,7 @@ __all__ = [
 
 FORMAT = "fastvbow-project"
 VERSION = 1
-STAGES = {"extract": 1, "vocabulary": 5, "encode": 2, "topics": 3, "groups": 2, "report": 4}
+STAGES = {"extract": 1, "vocabulary": 5, "encode": 2, "topics": 3, "cluster": 1, "groups": 2, "report": 4}
 """The stages in their order, and the revision of each: raise it when a change of code changes what it computes."""
 
 _here = threading.local()  # .held: the projects that this thread holds
@@ -194,6 +195,7 @@ class ProjectFolder:
         self.vocabulary = root / "vocabulary"
         self.tokens = root / "tokens"
         self.topics = root / "topics"
+        self.clusters = root / "clusters"
         self.groups = root / "groups.parquet"
         self.skipped = root / "skipped.parquet"
         self.report = root / "report"

@@ -24,7 +24,7 @@ from fastvbow import pipeline
 from fastvbow.demo.crops import make_crops
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import open_shards
-from fastvbow.pipeline.topic_modelling import load_theta
+from fastvbow.pipeline.mixtures import load_shares
 from fastvbow.project import ProjectFolder
 from fastvbow.words.vocabulary import Vocabulary
 
@@ -131,7 +131,7 @@ def words(scratch: Path) -> plt.Figure:
 def mixtures(scratch: Path) -> plt.Figure:
     """Three photographs beside their mixtures of topics."""
     groups = pq.read_table(scratch / "project" / "groups.parquet").to_pylist()
-    theta = load_theta(ProjectFolder.open(scratch / "project"))
+    theta = load_shares(ProjectFolder.open(scratch / "project"), "topics")
     names = [group["path"] for group in groups]
     figure, axes = plt.subplots(1, 6, figsize=(12, 1.7), width_ratios=[1.5, 1] * 3)
     for name, (left, right) in zip(MIXED, axes.reshape(3, 2), strict=True):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fastvbow.pipeline.adding import add
     from fastvbow.pipeline.annotation_export import export
     from fastvbow.pipeline.assigning import assign
+    from fastvbow.pipeline.clustering import cluster
     from fastvbow.pipeline.demonstration import demo
     from fastvbow.pipeline.diagnosis import doctor
     from fastvbow.pipeline.encoding import encode
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "add",
     "assign",
+    "cluster",
     "demo",
     "doctor",
     "encode",
@@ -62,6 +64,7 @@ __all__ = [
 _HOMES = {
     "add": "adding",
     "assign": "assigning",
+    "cluster": "clustering",
     "demo": "demonstration",
     "doctor": "diagnosis",
     "encode": "encoding",

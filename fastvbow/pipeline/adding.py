@@ -37,10 +37,11 @@ from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import check_device, extract_table, match_embeddings
 from fastvbow.pipeline.grouping import require_groups
 from fastvbow.pipeline.merging import Groups, Learned, merge_addition
+from fastvbow.pipeline.mixtures import grouped_by, load_shares
 from fastvbow.pipeline.origin import Origin, Taken
 from fastvbow.pipeline.shards import open_shards
 from fastvbow.pipeline.taking_over import take_model, take_vocabulary
-from fastvbow.pipeline.topic_modelling import load_theta, token_streams
+from fastvbow.pipeline.topic_modelling import token_streams
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.topics.inference import likeliest_topics
@@ -135,7 +136,7 @@ def add(
     Raises
     ------
     UsageError
-        The project lies inside the source; labels or `embeddings` do not fit.
+        The project lies inside the source or is grouped by clusters; labels or `embeddings` do not fit.
     StageMissingError, ProjectError, StoreCorruptError
         There are no finished groups, another process is working on the project, or it was made with what is not
         installed here.
@@ -151,6 +152,12 @@ def add(
         raise UsageError(f"the project {project} lies inside the source {source}: name the folder of the photographs")
     with folder.lock():
         require_groups(folder)
+        if grouped_by(folder) != "topics":
+            raise UsageError(
+                f"the photographs of {project} are grouped by clusters, new ones would get topics: bring them back "
+                "with 'fastvbow groups --by topics', or extract and cluster all photographs again; 'fastvbow "
+                "assign' finds the clusters of new ones"
+            )
         origin = Origin.read(folder, embeddings=given)
         matched = match_embeddings(given, scanned)
         known = ImageTable.load(folder.images, folder.image_root)
@@ -238,7 +245,7 @@ def _join(
     """Make the new images the last ones of the project; what became of them."""
     reasons = [reason for shard in open_shards(waiting) for reason in shard.images["reason"].to_pylist()]
     learned = _learn(project, waiting, jobs) if update else None
-    theta = load_theta(waiting) if learned is None else learned.theta[len(known) :]
+    theta = load_shares(waiting, "topics") if learned is None else learned.theta[len(known) :]
     own, everybody, identity = _labels(project, known, news.table, labels, listener)
     kept = [i for i, reason in enumerate(reasons) if reason is None]
     lost = [i for i, reason in enumerate(reasons) if reason is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from fastvbow.errors import ImageError, UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
 from fastvbow.features.aligned import AlignedVectors, as_features
-from fastvbow.features.base import Extractor, LocalFeatures
+from fastvbow.features.base import LocalFeatures
 from fastvbow.features.embeddings import EmbeddingFile, Embeddings
 from fastvbow.groups.drift import DriftReference
 from fastvbow.groups.grouping import Grouping, write_table
@@ -30,13 +30,10 @@ from fastvbow.pipeline.describing import (
     begin_description,
     begin_features,
     check_embeddings,
-    check_same_model,
-    config_of,
-    decoded_side,
-    make_extractors,
 )
 from fastvbow.pipeline.drift import drift_reference, views_of
 from fastvbow.pipeline.extraction import check_device, check_writable_name, match_embeddings
+from fastvbow.pipeline.frozen import Frozen, open_frozen
 from fastvbow.pipeline.new_photographs import (
     Assigned,
     Entry,
@@ -52,10 +49,6 @@ from fastvbow.pipeline.new_photographs import (
 )
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, replace_file
-from fastvbow.topics.lda import GibbsLDA
-from fastvbow.topics.stream import TokenStream
-from fastvbow.words.joint import Located, features_for
-from fastvbow.words.tokens import encode
 from fastvbow.words.vocabulary import Vocabulary
 
 __all__ = ["Project", "assign"]
@@ -71,30 +64,26 @@ class Project:
     be locked for ever by threads that were not taken along.
     """
 
-    def __init__(
-        self,
-        folder: ProjectFolder,
-        extractors: Sequence[Extractor],
-        least_side: int | None,
-        vocabulary: Vocabulary,
-        encoding: dict[str, Any],
-        model: GibbsLDA,
-        names: TopicNames | None = None,
-        device: str = "auto",
-    ) -> None:
-        self.folder = folder
-        self._asked = folder.require("extract").parameters
-        self.vocabulary = vocabulary
-        self.model = model
-        self.names = names
-        self._extractors, self._least_side = extractors, least_side
-        self._encoding = encoding
+    def __init__(self, folder: ProjectFolder, frozen: Frozen, names: TopicNames | None = None) -> None:
+        self.folder, self.names = folder, names
+        self._frozen, self._asked = frozen, frozen.asked
+        self._extractors = frozen.make_extractors()
         self._reference: list[DriftReference | None] = []  # made when it is first asked for
-        self._device, self._pid, self._lock = device, os.getpid(), threading.Lock()
+        self._pid, self._lock = os.getpid(), threading.Lock()
+
+    @property
+    def model(self) -> Any:
+        """What groups photographs: a `fastvbow.topics.lda.GibbsLDA`, or an estimator of `fastvbow.semantic`."""
+        return self._frozen.model
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The visual words; None where photographs are grouped by clusters of vectors."""
+        return self._frozen.vocabulary
 
     @classmethod
     def open(cls, path: Path | str, *, device: str = "auto") -> Project:
-        """Open a project whose topics are finished.
+        """Open a project whose photographs are grouped, by topics or by clusters.
 
         Parameters
         ----------
@@ -112,21 +101,7 @@ class Project:
         """
         check_device(device)
         folder = ProjectFolder.open(Path(path))
-        folder.require("topics")
-        asked = folder.require("extract").parameters
-        if "cnn" in asked:
-            check_same_model(asked["cnn"])
-        config = config_of(asked)
-        return cls(
-            folder,
-            make_extractors(config, device),
-            decoded_side(config),
-            Vocabulary.load(folder.vocabulary),
-            dict(folder.require("encode").parameters),
-            GibbsLDA.load(folder.topics / "model"),
-            load_names(folder, log_events),
-            device,
-        )
+        return cls(folder, open_frozen(folder, device), load_names(folder, log_events))
 
     def assign(
         self,
@@ -150,7 +125,8 @@ class Project:
             the same way.
         drift : bool, default=False
             Hold them against the project's own photographs too: ``drift`` of the result says whether they fit
-            (`fastvbow.groups.drift`), or is None where the project has fewer than 20. What that takes is made once, at
+            (`fastvbow.groups.drift`), or is None where the project has fewer than 20, or groups them by clusters
+            of vectors. What that takes is made once, at
             the first call that asks for it, and kept in the project where it can be written.
         jobs : int, optional, default=1
             Threads; None or -1: all processors.
@@ -168,7 +144,7 @@ class Project:
         """
         tasks, workers = self._checked(images, embeddings), effective_jobs(jobs)
         reference = self._drift_reference() if drift else None
-        return collect(self._rows(tasks, workers, reference), self.model.n_components, self.names, reference)
+        return collect(self._rows(tasks, workers, reference), self._frozen.n_groups, self.names, reference)
 
     def stream(
         self, images: Iterable[Photograph], *, embeddings: NDArray[Any] | None = None, jobs: int | None = 1
@@ -226,13 +202,14 @@ class Project:
             stacklevel=4,
         )
         self._lock = threading.Lock()
-        self._extractors = make_extractors(config_of(self._asked), self._device)
+        self._extractors = self._frozen.make_extractors()
         self._pid = os.getpid()
 
     def _drift_reference(self) -> DriftReference | None:
         with self._lock:
             if not self._reference:
-                self._reference.append(drift_reference(self.folder, self.vocabulary))
+                words = self.vocabulary
+                self._reference.append(None if words is None else drift_reference(self.folder, words))
             return self._reference[0]
 
     def _rows(
@@ -259,7 +236,7 @@ class Project:
             else:
                 stored = image.table.read(image.index) if isinstance(image, Entry) else image
                 data = stored if isinstance(stored, bytes) else read_bytes(stored)
-                described = begin_description(examine(data, self._least_side), self._extractors)()
+                described = begin_description(examine(data, self._frozen.least_side), self._extractors)()
                 found, width, height = described.features, described.width, described.height
             if vector is not None:
                 found = {**found, **as_features(vector, width, height)}
@@ -273,18 +250,12 @@ class Project:
         """The mixture of a photograph with these features, (n_topics,), no reason to skip it, and its tails if there is
         a reference."""
 
-        def located(name: str) -> Located:
-            of = found[name]
-            return Located(of.descriptors, of.keypoints, np.array([0, len(of.descriptors)]))
-
-        features = features_for(self.vocabulary.codebooks, located)
-        words, counts = encode(self.vocabulary, features, **self._encoding)
-        stream = TokenStream(words, np.array([0, int(counts.sum())], dtype=np.int64), self.vocabulary.n_words)
-        theta = self.model.transform(stream)[0]
-        if reference is None:
+        theta, words = self._frozen.shares(found)
+        if reference is None or words is None or self.vocabulary is None:
             return theta, None, None
         runs = {name: (of.descriptors, np.array([0, len(of.descriptors)])) for name, of in found.items()}
-        return theta, None, reference.tails(views_of(self.vocabulary, runs, words, counts))[0]
+        views = views_of(self.vocabulary, runs, *words)
+        return theta, None, reference.tails(views)[0]
 
 
 def assign(
@@ -356,7 +327,7 @@ def assign(
             yield row
 
     with _aligned(matched, len(table), output.parent) as vectors:
-        result = collect(rows(vectors), opened.model.n_components, opened.names, reference)
+        result = collect(rows(vectors), opened._frozen.n_groups, opened.names, reference)
     beside = output.with_name(f"{output.stem}.skipped.parquet")
     try:
         with replace_file(output) as path:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.config import EncodeConfig
-from fastvbow.errors import StoreCorruptError
+from fastvbow.errors import StageMissingError, StoreCorruptError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, one_thread_each
 from fastvbow.features.store import FeatureShard
@@ -25,7 +25,7 @@ from fastvbow.words.joint import Located, features_for
 from fastvbow.words.tokens import encode as encode_words
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["TokenShard", "encode", "encode_shard", "located", "open_tokens"]
+__all__ = ["TokenShard", "are_encoded", "encode", "encode_shard", "located", "open_tokens"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,15 @@ def encode_shard(vocabulary: Vocabulary, shard: FeatureShard, config: EncodeConf
 def located(shard: FeatureShard, name: str) -> Located:
     """The features of one modality of a shard, as memory maps."""
     return Located(shard.descriptors(name), shard.keypoints(name), shard.offsets(name))
+
+
+def are_encoded(project: ProjectFolder) -> bool:
+    """Whether a project's photographs have words that are up to date: clusters need none."""
+    try:
+        project.require("encode")
+    except StageMissingError:
+        return False
+    return True
 
 
 def open_tokens(project: ProjectFolder) -> Sequence[TokenShard]:

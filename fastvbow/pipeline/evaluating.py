@@ -16,9 +16,10 @@ from fastvbow.evaluation.compactness import silhouette
 from fastvbow.evaluation.distributions import PairScores, pair_scores
 from fastvbow.evaluation.tables import GroupTables, group_tables
 from fastvbow.executors import effective_jobs
-from fastvbow.pipeline.encoding import open_tokens
+from fastvbow.pipeline.encoding import are_encoded, open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import load_grouping
+from fastvbow.pipeline.mixtures import grouped_by, model_of
 from fastvbow.pipeline.topic_modelling import token_streams
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder
@@ -37,7 +38,7 @@ _TOP_NPMI, _TOP_DIVERSITY = 10, 25
 
 @dataclass(frozen=True, eq=False)
 class TopicQuality:
-    """The topics of a project, judged without labels.
+    """The topics of a project, judged without labels; of clusters, which are no distributions of words, all is NaN.
 
     Attributes
     ----------
@@ -74,8 +75,8 @@ class Evaluation:
         frequencies; ``npmi``, ``umass`` (means over topics), ``diversity`` and ``perplexity``; ``independence_p`` and
         ``cramers_v``. NaN where a figure is not defined.
     distances : dict of str to PairScores
-        The same distances label by label, with their confidence intervals: ``symkl``, ``l2``, ``js``, ``words_l1``,
-        ``words_l2``, ``words_kl``.
+        The same distances label by label, with their confidence intervals: ``symkl``, ``l2``, ``js``, and where the
+        photographs have words, ``words_l1``, ``words_l2``, ``words_kl``.
     tables : GroupTables
         Labels, groups, and the confusion of the two.
     topics : TopicQuality
@@ -119,7 +120,7 @@ def evaluate(project: Path, *, labels: str = "parent", jobs: int | None = None) 
     Raises
     ------
     StageMissingError
-        There are no topics yet.
+        There are no topics or clusters yet.
     StoreCorruptError
         The mixtures or words of the project are damaged.
     UsageError
@@ -134,22 +135,29 @@ def evaluate(project: Path, *, labels: str = "parent", jobs: int | None = None) 
     _check_mixtures(folder, grouping.theta)
     given = np.array([label for label in grouping.labels if label is not None])
     topic, theta = grouping.topic[known], grouping.theta[known]
-    counts = word_counts(folder)
-    histograms = counts[np.flatnonzero(known)]
     tables = group_tables(given, topic)
     distances = {name: pair_scores(theta, given, name) for name in _OF_MIXTURES}
-    distances |= {f"words_{name}": pair_scores(histograms, given, name, smoothing=SMOOTHING) for name in _OF_WORDS}
-    quality, alignment = _topic_quality(folder, counts, workers), independence_of(tables.counts)
+    quality, compactness = _no_quality(theta.shape[1]), float("nan")
+    if are_encoded(folder):
+        counts = word_counts(folder)
+        histograms = counts[np.flatnonzero(known)]
+        distances |= {f"words_{name}": pair_scores(histograms, given, name, smoothing=SMOOTHING) for name in _OF_WORDS}
+        compactness = silhouette(_roots_of_frequencies(histograms), topic)
+        if grouped_by(folder) == "topics":
+            quality = _topic_quality(folder, counts, workers)
+    alignment = independence_of(tables.counts)
     names = load_names(folder).by_group()
     scores: dict[str, float] = {"n_images": len(given), **clustering_scores(given, topic)}
-    for name, found in distances.items():
+    undefined = float("nan")
+    for name in (*_OF_MIXTURES, *(f"words_{name}" for name in _OF_WORDS)):
+        found = distances.get(name)
         scores |= {
-            f"{name}_within": found.mean_within,
-            f"{name}_global": found.overall,
-            f"{name}_ratio": found.ratio,
+            f"{name}_within": found.mean_within if found else undefined,
+            f"{name}_global": found.overall if found else undefined,
+            f"{name}_ratio": found.ratio if found else undefined,
         }
     scores |= {
-        "silhouette": silhouette(_roots_of_frequencies(histograms), topic),
+        "silhouette": compactness,
         "npmi": float(quality.npmi.mean()),
         "umass": float(quality.umass.mean()),
         "diversity": quality.diversity,
@@ -226,9 +234,16 @@ def _topic_quality(project: ProjectFolder, counts: sp.csr_array, jobs: int) -> T
     )
 
 
+def _no_quality(n_groups: int) -> TopicQuality:
+    unknown = np.full(n_groups, np.nan)
+    return TopicQuality(unknown, unknown, float("nan"), float("nan"), held_out=False)
+
+
 def _check_mixtures(project: ProjectFolder, theta: NDArray[np.float64]) -> None:
     if not (theta > 0).all() or not np.allclose(theta.sum(axis=1), 1, atol=1e-6):
+        stage = grouped_by(project)
+        folder = model_of(project, stage).parent
         raise StoreCorruptError(
-            f"{project.topics / 'theta.npy'} holds rows that are no mixtures (positive, with the sum 1): "
-            f"delete {project.topics} and run 'fastvbow topics' again"
+            f"{folder / 'theta.npy'} holds rows that are no mixtures (positive, with the sum 1): delete {folder} and "
+            f"run 'fastvbow {stage}' again"
         )

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from fastvbow.errors import StageMissingError
+from fastvbow.errors import StageMissingError, UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.groups.grouping import Grouping, Skipped, group, read_table, write_table
 from fastvbow.groups.names import TopicNames
@@ -17,42 +17,50 @@ from fastvbow.images.labels import read_labels
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.beforehand import labels_identity
 from fastvbow.pipeline.extraction import open_shards
+from fastvbow.pipeline.mixtures import MAKERS, grouped_by, load_shares
 from fastvbow.pipeline.stage import run_stage
-from fastvbow.pipeline.topic_modelling import load_theta
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import STAGES, ProjectFolder, StageCard, replace_file
 
-__all__ = ["groups", "load_grouping", "rename_groups", "require_groups"]
+__all__ = ["BY", "groups", "load_grouping", "rename_groups", "require_groups"]
+
+BY = ("auto", *MAKERS)
+"""What `groups` groups by; auto: what the groups are made by now."""
 
 
-def groups(project: Path, *, labels: str = "none", listener: Listener = log_events) -> StageCard:
-    """Group a project's photographs by their most probable topic.
+def groups(project: Path, *, labels: str = "none", by: str = BY[0], listener: Listener = log_events) -> StageCard:
+    """Group a project's photographs by their most probable topic, or cluster.
 
     Parameters
     ----------
     project : Path
     labels : str, default="none"
         What is known of them: see `fastvbow.images.labels.read_labels`. Labels are only written beside the groups.
+    by : {"auto", "topics", "cluster"}, default="auto"
+        The stage that they are grouped by; auto: as they are now.
     listener : Listener, optional
 
     Raises
     ------
     StageMissingError, UsageError
     """
+    if by not in BY:
+        raise UsageError(f"--by takes {', '.join(BY)}, not {by}")
     folder = ProjectFolder.open(project)
+    stage = grouped_by(folder) if by == "auto" else by
     identity = labels
     if labels not in {"parent", "none"}:
         folder.require("extract")  # which made the table
         identity = labels_identity(ImageTable.load(folder.images, folder.image_root), labels, stored=folder.labels)
-    names = load_names(folder, listener)
+    names = load_names(folder, listener, stage)
     return run_stage(
         folder,
         "groups",
         parameters={"labels": identity} | _named(names),
-        after="topics",
+        after=stage,
         outputs=[folder.groups, folder.skipped],
         listener=listener,
-        body=lambda: _group(folder, labels, listener),
+        body=lambda: _group(folder, labels, stage, listener),
     )
 
 
@@ -62,7 +70,7 @@ def _named(names: TopicNames) -> dict[str, str]:
 
 
 def require_groups(project: ProjectFolder) -> StageCard:
-    """The card of the groups, which have to be up to date with the topics and their names.
+    """The card of the groups, which have to be up to date with what made them, and with their names.
 
     Raises
     ------
@@ -82,8 +90,8 @@ def rename_groups(project: ProjectFolder, listener: Listener) -> None:
 
     Nothing is done where the groups are missing or older than the topics: the stage will use the names when it runs.
     """
-    card, names = project.card("groups"), load_names(project)
-    if card is None or card.inputs.get("topics") != project.require("topics").fingerprint:
+    card, names, stage = project.card("groups"), load_names(project), grouped_by(project)
+    if card is None or card.inputs.get(stage) != project.require(stage).fingerprint:
         return
     if card.parameters.get("names", "") == names.fingerprint:
         return
@@ -99,11 +107,11 @@ def rename_groups(project: ProjectFolder, listener: Listener) -> None:
     listener(Event("groups", "note", "groups.parquet has the new names; 'fastvbow report' puts them on its page"))
 
 
-def _group(project: ProjectFolder, labels: str, listener: Listener) -> dict[str, Any]:
+def _group(project: ProjectFolder, labels: str, by: str, listener: Listener) -> dict[str, Any]:
     def report(path: str, reason: str) -> None:
         listener(Event("groups", "warning", f"{path} has no label: {reason}"))
 
-    grouping = load_grouping(project, labels, report)
+    grouping = load_grouping(project, labels, report, by)
     with replace_file(project.skipped) as path:
         write_table(grouping.skipped.to_table(), path)
     with replace_file(project.groups) as path:
@@ -116,22 +124,28 @@ def _group(project: ProjectFolder, labels: str, listener: Listener) -> dict[str,
     }
 
 
-def load_grouping(project: ProjectFolder, labels: str, report: Callable[[str, str], object] | None = None) -> Grouping:
-    """The groups of a project whose topics are finished, with labels as asked for.
+def load_grouping(
+    project: ProjectFolder,
+    labels: str,
+    report: Callable[[str, str], object] | None = None,
+    by: str | None = None,
+) -> Grouping:
+    """The groups of a project whose topics or clusters are finished, with labels as asked for.
 
-    `report` gets the path and the reason where a photograph's own files do not tell its label.
+    `report` gets the path and the reason where a photograph's own files do not tell its label; `by` is the stage that
+    they are grouped by, None: `fastvbow.pipeline.mixtures.grouped_by`.
     """
     table = ImageTable.load(project.images, project.image_root)
     reasons = [reason for shard in open_shards(project) for reason in shard.images["reason"].to_pylist()]
     kept = [i for i, reason in enumerate(reasons) if reason is None]
     lost = [i for i, reason in enumerate(reasons) if reason is not None]
     known = read_labels(labels, table.names, table.image_ids, table=table, stored=project.labels, report=report)
-    theta = load_theta(project)
+    theta = load_shares(project, by)
     return group(
         theta[kept] if lost else theta,
         [table.image_ids[i] for i in kept],
         [table.names[i] for i in kept],
         [known[i] for i in kept],
         Skipped([table.image_ids[i] for i in lost], [table.names[i] for i in lost], [reasons[i] for i in lost]),
-        load_names(project),
+        load_names(project, by=by),
     )

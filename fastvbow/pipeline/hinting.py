@@ -11,10 +11,11 @@ from fastvbow.events import Listener, log_events
 from fastvbow.executors import one_thread_each
 from fastvbow.groups.grouping import merged_shares
 from fastvbow.groups.hints import mergings, partings
-from fastvbow.pipeline.encoding import open_tokens
+from fastvbow.pipeline.encoding import are_encoded, open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import load_grouping
 from fastvbow.pipeline.selecting import scattered
+from fastvbow.pipeline.spaces import own_vectors
 from fastvbow.pipeline.topic_modelling import start_embedding
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder
@@ -106,7 +107,7 @@ def hints(project: Path, *, listener: Listener = log_events) -> Hints:
     Parameters
     ----------
     project : Path
-        Its topics are finished.
+        Its topics or clusters are finished.
     listener : Listener, optional
 
     Returns
@@ -121,7 +122,10 @@ def hints(project: Path, *, listener: Listener = log_events) -> Hints:
     folder = ProjectFolder.open(project)
     grouping, names = load_grouping(folder, "none"), load_names(folder)
     shards = open_shards(folder)
-    vectors = start_embedding(shards, open_tokens(folder), Vocabulary.load(folder.vocabulary))
+    if are_encoded(folder):
+        vectors = start_embedding(shards, open_tokens(folder), Vocabulary.load(folder.vocabulary))
+    else:
+        vectors = own_vectors(folder)
     vectors = vectors[np.concatenate([shard.read for shard in shards])]
     order = scattered(grouping.image_ids, 0)
     with one_thread_each():

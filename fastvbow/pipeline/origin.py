@@ -152,7 +152,7 @@ class Origin:
         # A writer takes a stage's card away before it touches the output: equal cards before and after, equal output.
         if any(folder.card(stage) != card for stage, card in cards.items()):
             raise ProjectError(f"another fastvbow process is working on {root}: wait for it to end")
-        names = None if refit else load_names(folder)
+        names = None if refit else load_names(folder, by="topics")
         return cls(root, config, _encoding(root, cards["encode"].parameters), vocabulary, model, names)
 
     def check(self, asked: Collection[str] | None, *configs: msgspec.Struct | None) -> None:

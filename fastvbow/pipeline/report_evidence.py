@@ -1,4 +1,4 @@
-"""What a report shows a project's topics by: its words, and the tokens of single photographs, from memory maps."""
+"""What a report shows topics or clusters by: their words, and the tokens of single photographs, from memory maps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvbow.cancelling import check_cancelled
+from fastvbow.config import TopicsConfig
 from fastvbow.evaluation.segments import token_posterior
+from fastvbow.pipeline.encoding import open_tokens
+from fastvbow.pipeline.mixtures import grouped_by, load_shares
 from fastvbow.pipeline.placed_tokens import PlacedTokens
-from fastvbow.pipeline.topic_modelling import load_theta
+from fastvbow.pipeline.topic_modelling import token_streams
 from fastvbow.project import ProjectFolder
 from fastvbow.report.evidence import Evidence, PhotographTokens, Tokens
 from fastvbow.topics.lda import GibbsLDA
@@ -17,6 +21,7 @@ from fastvbow.words.vocabulary import Vocabulary
 
 __all__ = ["report_evidence"]
 
+_SMOOTHING = 0.01  # tokens of each word that any cluster has beforehand: none is impossible
 _FAINT = 1e-300  # of a topic that was merged into another: its logarithm is never looked at
 
 
@@ -29,12 +34,13 @@ def report_evidence(
     """The words and tokens of a project's photographs.
 
     A token's topic is not the one sampled last but its posterior (`fastvbow.evaluation.segments.token_posterior`),
-    which is what the samples average to.
+    which is what the samples average to. A cluster's words are those of its photographs, each counted by its share of
+    them.
 
     Parameters
     ----------
     project : ProjectFolder
-        Its topics have to be finished.
+        Its topics or clusters have to be finished, and its photographs encoded.
     placed : PlacedTokens
         The project's.
     rows : ndarray of shape (n,), integer
@@ -51,21 +57,23 @@ def report_evidence(
     StageMissingError, StoreCorruptError
     """
     vocabulary = Vocabulary.load(project.vocabulary)
-    model = GibbsLDA.load(project.topics / "model")
-    theta = load_theta(project)
+    theta = load_shares(project)
+    known, weights = (
+        _of_topics(project) if grouped_by(project) == "topics" else _of_clusters(project, vocabulary, theta)
+    )
     embedded = "embeddings" in project.require("extract").parameters
     names = {name: "embeddings" if name == "pooled" and embedded else name for name in vocabulary.codebooks}
     kinds = {
         names[name]: (first, first + vocabulary.codebooks[name].n_words)
         for name, first in vocabulary.first_word.items()
     }
-    group = np.arange(len(model.components_))
+    group = np.arange(len(known))
     for target, members in (merged or {}).items():
         group[list(members)] = target
-    counts = np.full(model.components_.shape, _FAINT)
-    np.add.at(counts, group, model.components_)
+    counts = np.full(known.shape, _FAINT)
+    np.add.at(counts, group, known)
     absorbed = np.flatnonzero(group != np.arange(len(group)))
-    word_topics = np.ascontiguousarray(model.topic_word_.T)
+    word_topics = np.ascontiguousarray((known / known.sum(axis=1, keepdims=True)).T)
 
     def tokens(index: int) -> PhotographTokens:
         row = int(rows[index])
@@ -78,4 +86,25 @@ def report_evidence(
             parts.append(Tokens(names[run.modality], run.words, posterior, run.keypoints, run.grid))
         return PhotographTokens(int(placed.widths[row]), int(placed.heights[row]), parts)
 
-    return Evidence(kinds, counts, model.word_weights_, tokens)
+    return Evidence(kinds, counts, weights, tokens)
+
+
+def _of_topics(project: ProjectFolder) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The weighted tokens of each word in each topic, and what a token of each word counts."""
+    model = GibbsLDA.load(project.topics / "model")
+    return model.components_, model.word_weights_
+
+
+def _of_clusters(
+    project: ProjectFolder, vocabulary: Vocabulary, theta: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same of clusters: the words of their photographs."""
+    weights = vocabulary.per_word(TopicsConfig().weights)
+    counts = np.full((theta.shape[1], vocabulary.n_words), _SMOOTHING)
+    at = 0
+    for tokens in open_tokens(project):
+        check_cancelled()
+        (stream,) = token_streams(project, [tokens], vocabulary.n_words)
+        counts += (stream.to_counts().T @ theta[at : at + stream.n_docs]).T
+        at += stream.n_docs
+    return counts * weights, weights

@@ -7,9 +7,10 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.pipeline.encoding import open_tokens
+from fastvbow.pipeline.encoding import are_encoded, open_tokens
 from fastvbow.pipeline.extraction import open_shards
-from fastvbow.pipeline.topic_modelling import load_theta
+from fastvbow.pipeline.mixtures import grouped_by, load_shares, seed_of
+from fastvbow.pipeline.spaces import own_vectors
 from fastvbow.project import ProjectFolder
 from fastvbow.report.positions import MapInput, map_method
 from fastvbow.topics.initial import hellinger_embedding
@@ -25,12 +26,12 @@ def report_positions(project: ProjectFolder, rows: NDArray[np.integer], wanted: 
     """What the photographs of a project are laid out by.
 
     The vectors are the pooled ones in the space of their words; where there are none, square roots of word frequencies
-    in 64 principal components.
+    in 64 principal components; where there are no words, the pooled vectors themselves.
 
     Parameters
     ----------
     project : ProjectFolder
-        Its topics have to be finished.
+        Its topics or clusters have to be finished.
     rows : ndarray of shape (n,), integer
         The row in the image table of each of the report's photographs.
     wanted : {"auto", "umap", "pca"}
@@ -44,16 +45,19 @@ def report_positions(project: ProjectFolder, rows: NDArray[np.integer], wanted: 
     ------
     StageMissingError, StoreCorruptError, UsageError, MissingExtraError
     """
-    theta, vocabulary = load_theta(project), Vocabulary.load(project.vocabulary)
-    seed = int(project.require("topics").parameters["seed"])
+    theta, vocabulary = load_shares(project), Vocabulary.load(project.vocabulary) if are_encoded(project) else None
+    seed = seed_of(project.require(grouped_by(project)))
 
     def mixtures(indices: NDArray[np.intp]) -> NDArray[np.float64]:
         return np.asarray(theta[rows[indices]])
 
     def vectors(indices: NDArray[np.intp]) -> NDArray[np.float32]:
         own = rows[indices]
-        made = _pooled(project, vocabulary, own) if "pooled" in vocabulary.codebooks else None
-        if made is None:
+        if vocabulary is None:
+            made = own_vectors(project)[own]
+        elif "pooled" in vocabulary.codebooks:
+            made = _pooled(project, vocabulary, own)
+        else:
             made = _of_words(project, vocabulary, own)
         return np.concatenate([made, MIXTURE * np.sqrt(mixtures(indices))], axis=1, dtype=np.float32)
 

@@ -17,7 +17,11 @@ from fastvbow.executors import effective_jobs
 from fastvbow.groups.grouping import read_table
 from fastvbow.images.decode import decode_photograph
 from fastvbow.images.table import ImageTable, readable
+from fastvbow.pipeline.clusters_told import described
+from fastvbow.pipeline.encoding import are_encoded
+from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import require_groups
+from fastvbow.pipeline.mixtures import MAKERS, grouped_by
 from fastvbow.pipeline.placed_tokens import PlacedTokens
 from fastvbow.pipeline.report_evidence import report_evidence
 from fastvbow.pipeline.report_positions import report_positions
@@ -97,13 +101,14 @@ def _build(
 ) -> dict[str, Any]:
     images = ImageTable.load(project.images, project.image_root)
     groups, skipped = read_table(project.groups), read_table(project.skipped)
-    placed = PlacedTokens(project)
-    rows = np.flatnonzero(placed.read)
-    cards = {stage: project.require(stage) for stage in STAGES if stage != "report"}
+    placed = PlacedTokens(project) if are_encoded(project) else None
+    rows = np.flatnonzero(np.concatenate([shard.read for shard in open_shards(project)]))
+    by = grouped_by(project)
+    cards = {stage: project.require(stage) for stage in _stages(by, encoded=placed is not None)}
     labels = groups["label"].to_pylist()
     topic = groups["topic"].to_numpy()
     # A photograph without a single word has the prior's mixture: the page must not pass it off as a member of a topic.
-    shown = np.where(placed.n_tokens[rows] > 0, topic, -1)
+    shown = np.where(placed.n_tokens[rows] > 0, topic, -1) if placed and by == "topics" else topic
     names = load_names(project)
     known = [i for i, label in enumerate(labels) if label is not None]
     source = readable(os.fsencode(project.source))
@@ -120,7 +125,7 @@ def _build(
     content = ReportContent(
         title=source.rstrip("/").rpartition("/")[2] or source,
         source=source,
-        n_topics=int(cards["topics"].outputs["topics"]),
+        n_topics=names.n_topics,
         ids=groups["image_id"].to_pylist(),
         names=groups["path"].to_pylist(),
         topic=shown,
@@ -136,9 +141,10 @@ def _build(
         version=__version__,
         topic_names=names.by_group(),
         merged=merged,
-        evidence=report_evidence(project, placed, rows, merged),
+        evidence=report_evidence(project, placed, rows, merged) if placed else None,
         positions=report_positions(project, rows, layout),
-        silhouettes=[(int(number), float(value)) for number, value in cards["topics"].outputs.get("silhouettes", [])],
+        made_by="" if by == "topics" else described(cards[by]),
+        silhouettes=[(int(number), float(value)) for number, value in cards[by].outputs.get("silhouettes", [])],
         metrics=_metrics([labels[i] for i in known], topic[known]) if known else None,
     )
 
@@ -166,6 +172,12 @@ def _build(
         )
         found["missing"] = len(missing)
     return found
+
+
+def _stages(by: str, *, encoded: bool) -> list[str]:
+    """The stages that the groups come from, in their order."""
+    left_out = {"report", *(stage for stage in MAKERS if stage != by), *(() if encoded else ("vocabulary", "encode"))}
+    return [stage for stage in STAGES if stage not in left_out]
 
 
 def _parameters(cards: dict[str, StageCard]) -> dict[str, str]:

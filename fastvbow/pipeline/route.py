@@ -31,7 +31,7 @@ __all__ = ["RunResult", "run"]
 def _import_later_stages() -> None:
     """Import what comes after extraction while it runs: a second and a half of scikit-learn, Numba and SciPy."""
     with suppress(Exception):  # the stage itself imports it again, and whoever called hears of it
-        for stage in STAGES:
+        for stage in STAGES.keys() - {"cluster"}:  # which is no part of the route
             getattr(pipeline, stage)
 
 
@@ -161,7 +161,7 @@ def run(
         worded = timed("vocabulary", _vocabulary(folder, taken, vocabulary_config, jobs, listener))
         timed("encode", pipeline.encode(project, encode_config, jobs=jobs, listener=listener))
         modelled = timed("topics", _topics(folder, taken, topics_config, jobs, listener))
-        grouped = timed("groups", pipeline.groups(project, labels=labels, listener=listener))
+        grouped = timed("groups", pipeline.groups(project, labels=labels, by="topics", listener=listener))
         reported = timed("report", pipeline.report(project, jobs=jobs, listener=listener))
     seconds["total"] = round(time.perf_counter() - started, 3)
     return RunResult(

@@ -29,8 +29,8 @@ from fastvbow.images.mask_files import find_masks
 from fastvbow.images.masks import read_mask
 from fastvbow.images.objects import ClassNames
 from fastvbow.images.table import ImageTable
+from fastvbow.pipeline.mixtures import load_shares
 from fastvbow.pipeline.placed_tokens import PlacedTokens
-from fastvbow.pipeline.topic_modelling import load_theta
 from fastvbow.project import ProjectFolder
 from fastvbow.topics.lda import GibbsLDA
 
@@ -110,8 +110,7 @@ class PlacedTopics:
     """
 
     def __init__(self, project: ProjectFolder) -> None:
-        project.require("topics")
-        self.theta = load_theta(project)
+        self.theta = load_shares(project, "topics")
         model = GibbsLDA.load(project.topics / "model")
         self._phi, self._weights = np.ascontiguousarray(model.topic_word_.T), model.word_weights_
         self._tokens = PlacedTokens(project)

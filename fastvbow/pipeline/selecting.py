@@ -17,8 +17,10 @@ from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import one_thread_each
 from fastvbow.groups.grouping import Grouping, merged_shares
 from fastvbow.groups.selecting import STRATEGIES, select_rows
+from fastvbow.pipeline.encoding import are_encoded
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import load_grouping
+from fastvbow.pipeline.spaces import own_vectors
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.words.vocabulary import Vocabulary
@@ -85,7 +87,7 @@ def select(
     Parameters
     ----------
     project : Path
-        Its topics are finished.
+        Its topics or clusters are finished.
     number : int, default=200
         How many. Where fewer are left, all are chosen and a warning says so.
     by : {"balanced", "diverse", "farthest", "typical", "entropy", "margin"}, default="balanced"
@@ -164,7 +166,13 @@ def _vectors(
     project: ProjectFolder, theta: NDArray[np.float64], order: NDArray[np.int64], on: str
 ) -> tuple[NDArray[np.floating], str]:
     """What photographs are compared in, and its name."""
-    book = Vocabulary.load(project.vocabulary).codebooks.get("pooled") if on != "theta" else None
+    own = {"cnn", "embeddings"} & project.require("extract").parameters.keys()
+    if on != "theta" and own and not are_encoded(project):
+        read = np.concatenate([shard.read for shard in open_shards(project)])
+        return own_vectors(project)[read][order], "embeddings"
+    book = None
+    if on != "theta" and are_encoded(project):
+        book = Vocabulary.load(project.vocabulary).codebooks.get("pooled")
     if book is None:
         if on == "embeddings":
             raise UsageError(

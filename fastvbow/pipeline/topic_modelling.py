@@ -34,7 +34,7 @@ from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.stream import TokenStream
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["fit_model", "load_theta", "start_embedding", "token_streams", "topics", "walks_for", "write_topics"]
+__all__ = ["fit_model", "start_embedding", "token_streams", "topics", "walks_for", "write_topics"]
 
 TOKENS_A_WALK = 250_000
 MOST_WALKS = 16
@@ -219,14 +219,3 @@ def start_embedding(
         embedding[at : at + shard.card.n_images][shard.read] = book.project(shard.descriptors("pooled"))
         at += shard.card.n_images
     return embedding
-
-
-def load_theta(project: ProjectFolder) -> NDArray[np.float64]:
-    """The mixture of each row of the image table, (n_images, n_topics); a skipped image's row is the prior."""
-    project.require("topics")
-    try:
-        return np.load(project.topics / "theta.npy", mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise StoreCorruptError(
-            f"{project.topics / 'theta.npy'}: {error}: delete {project.topics} and run 'fastvbow topics' again"
-        ) from None

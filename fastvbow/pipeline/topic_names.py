@@ -1,4 +1,4 @@
-"""Where the names of a project's topics lie, and which of them count."""
+"""Where the names of a project's topics or clusters lie, and which of them count."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import msgspec
 from fastvbow.errors import StoreCorruptError
 from fastvbow.events import Event, Listener
 from fastvbow.groups.names import TopicNames, read_names
+from fastvbow.pipeline.mixtures import grouped_by, model_of, n_groups_of
 from fastvbow.project import ProjectFolder
 
 __all__ = ["load_names", "names_path"]
 
 
 class _Manifest(msgspec.Struct):
-    """What has to be known of ``topics/model/manifest.json``."""
+    """What has to be known of a model's ``manifest.json``."""
 
     sha256: str
 
@@ -25,29 +26,33 @@ def names_path(project: ProjectFolder, topics: str) -> Path:
     return project.names / f"{topics[:16]}.json"
 
 
-def load_names(project: ProjectFolder, listener: Listener | None = None) -> TopicNames:
-    """The names and merged groups of a project's topics as they are now.
+def load_names(project: ProjectFolder, listener: Listener | None = None, by: str | None = None) -> TopicNames:
+    """The names and merged groups of what a project's photographs are grouped by, as they are now.
 
     Parameters
     ----------
     project : ProjectFolder
     listener : Listener, optional
         Hears where there are none, but some of former topics.
+    by : {"topics", "cluster"}, optional
+        None: `fastvbow.pipeline.mixtures.grouped_by`.
 
     Raises
     ------
     StageMissingError
-        There are no topics yet.
+        There are no topics or clusters yet.
     ProjectError, StoreCorruptError
         The file of the names, or the model's manifest, cannot be read.
     """
-    n_topics = int(project.require("topics").outputs["topics"])
-    manifest = project.topics / "model" / "manifest.json"
+    stage = by or grouped_by(project)
+    n_topics = n_groups_of(project.require(stage))
+    model = model_of(project, stage)
+    manifest = model / "manifest.json"
     try:
         topics = msgspec.json.decode(manifest.read_bytes(), type=_Manifest).sha256
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreCorruptError(
-            f"cannot read {manifest}: {error}: delete {project.topics} and run 'fastvbow topics' again"
+            f"cannot read {manifest}: {error}: delete {model.parent} and run 'fastvbow {stage}' again"
         ) from None
     path = names_path(project, topics)
     if not path.exists():

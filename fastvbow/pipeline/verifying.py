@@ -18,9 +18,11 @@ from fastvbow.groups.names import read_names
 from fastvbow.images.stored_labels import read_stored_labels
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.encoding import open_tokens
+from fastvbow.pipeline.mixtures import load_shares, model_of, n_groups_of
 from fastvbow.pipeline.shards import ranges_of, shard_folder, shard_keys
 from fastvbow.pipeline.space_vectors import check_space_vectors
 from fastvbow.project import STAGES, ProjectFolder
+from fastvbow.semantic.persistence import load_estimator
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.words.vocabulary import Vocabulary
 
@@ -165,10 +167,19 @@ def _count_groups(project: ProjectFolder) -> None:
         raise StoreCorruptError(f"{project.groups} has {rows} rows, the card of groups {grouped}")
 
 
+def _open_clusters(project: ProjectFolder) -> None:
+    load_estimator(model_of(project, "cluster"))
+    card, shares = project.require("cluster"), load_shares(project, "cluster")
+    wanted = (int(project.require("extract").outputs["images"]), n_groups_of(card))
+    if shares.shape != wanted:
+        raise StoreCorruptError(f"{project.clusters / 'theta.npy'} has the shape {shares.shape}, not {wanted}")
+
+
 _CHECKS: dict[str, Callable[..., tuple[list[str], list[Path]]]] = {
     "extract": _extract,
     "vocabulary": _opened("vocabulary", lambda project: Vocabulary.load(project.vocabulary)),
     "encode": _opened("tokens", open_tokens),
     "topics": _opened("topics", lambda project: GibbsLDA.load(project.topics / "model")),
+    "cluster": _opened("clusters", _open_clusters),
     "groups": _opened("groups", _count_groups),
 }

@@ -92,6 +92,9 @@ class ReportContent:
         Topics that a person made one group: the number in `topic` to all of them, rising.
     silhouettes : sequence of (int, float)
         Where the number of topics was proposed: the numbers that were tried, and the mean silhouette of each.
+    made_by : str
+        Where the groups are no topics of a topic model: what made them, as a sentence has it ("TAC of the nouns of
+        ..."). The page calls them topics all the same, and says so.
     evidence : Evidence, optional
         Words and tokens, which the topics' pages then show.
     positions : MapInput, optional
@@ -123,6 +126,7 @@ class ReportContent:
     topic_names: Mapping[int, str] = field(default_factory=dict)
     merged: Mapping[int, Sequence[int]] = field(default_factory=dict)
     silhouettes: Sequence[tuple[int, float]] = ()
+    made_by: str = ""
     evidence: Evidence | None = None
     positions: MapInput | None = None
 

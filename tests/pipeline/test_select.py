@@ -62,7 +62,7 @@ def test_the_seed_decides_ties_alone(small_project, monkeypatch):
         pipeline.select(small_project, number=9, by="farthest", seed=1).image_ids
         == pipeline.select(small_project, number=9, by="farthest", seed=2).image_ids
     )
-    monkeypatch.setattr(grouping, "load_theta", lambda project: np.full((60, 5), 0.2))
+    monkeypatch.setattr(grouping, "load_shares", lambda project, by: np.full((60, 5), 0.2))
     first, second = (pipeline.select(small_project, number=9, by="entropy", seed=seed).image_ids for seed in (1, 2))
     assert first != second
     assert first == pipeline.select(small_project, number=9, by="entropy", seed=1).image_ids

@@ -1,0 +1,213 @@
+"""`fastvbow cluster` on a project: groups by vectors in the place of topics."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import PHOTOGRAPHS, Recorder, snapshot
+from fastvbow.pipeline.spaces import own_vectors
+
+from fastvbow import Project, pipeline
+from fastvbow.cli_cluster import options_of
+from fastvbow.config import ClusterConfig, ExtractConfig
+from fastvbow.errors import ProjectError, StageMissingError, UsageError
+from fastvbow.pipeline.clustering import LEAST
+from fastvbow.pipeline.mixtures import grouped_by, load_shares
+from fastvbow.project import ProjectFolder
+from fastvbow.semantic import SphericalKMeans
+
+KMEANS = ClusterConfig(clusters=PHOTOGRAPHS)
+
+
+@pytest.fixture(scope="session")
+def clustered_project(small_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small_project` with clusters by K-Means in the place of its topics; to be read only."""
+    project = tmp_path_factory.mktemp("clustered") / "project"
+    shutil.copytree(small_project, project)
+    pipeline.cluster(project, KMEANS, jobs=1)
+    return project
+
+
+@pytest.fixture
+def clustered(clustered_project: Path, tmp_path: Path) -> Path:
+    """A copy of `clustered_project` that a test may change."""
+    return Path(shutil.copytree(clustered_project, tmp_path / "clustered"))
+
+
+def groups_of(project: Path) -> dict:
+    return pq.read_table(project / "groups.parquet").to_pydict()
+
+
+def test_clusters_are_those_of_the_estimator(clustered_project):
+    folder = ProjectFolder.open(clustered_project)
+    vectors = own_vectors(folder)
+    model = SphericalKMeans(PHOTOGRAPHS, random_state=0).fit(vectors)
+    found = groups_of(clustered_project)
+    assert found["topic"] == model.labels_.tolist()
+    wanted = model.probabilities_.astype(float) + LEAST
+    wanted /= wanted.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found["probability"], wanted.max(axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(load_shares(folder, "cluster"), wanted)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+
+
+def test_labels_of_the_groups_stay_and_the_crops_are_found(clustered_project, small_project):
+    found, before = groups_of(clustered_project), groups_of(small_project)
+    assert {k: found[k] for k in ("image_id", "path", "label")} == {k: before[k] for k in ("image_id", "path", "label")}
+    scores = pipeline.evaluate(clustered_project).scores
+    assert scores["acc"] > 0.9, "crops of five photographs"
+    assert np.isnan(scores["perplexity"]) and np.isnan(scores["npmi"]), "of topics, which these are not"
+    assert scores["symkl_ratio"] < 0.5 and scores["words_l1_ratio"] < 1
+
+
+def test_topics_come_back_with_their_names(small_copy):
+    pipeline.name(small_copy, 1, "harbour")
+    topics = groups_of(small_copy)
+    pipeline.cluster(small_copy, KMEANS, report=False)
+    assert set(groups_of(small_copy)["name"]) == {None}, "a topic's name is no cluster's"
+    pipeline.name(small_copy, 0, "cluster of mine")
+    assert "cluster of mine" in groups_of(small_copy)["name"]
+    heard = Recorder()
+    pipeline.groups(small_copy, labels="parent", listener=heard)
+    assert heard.stages("reused") == ["groups"], "auto: as they are"
+    pipeline.groups(small_copy, labels="parent", by="topics")
+    assert groups_of(small_copy) == topics
+    pipeline.groups(small_copy, labels="parent", by="cluster")
+    assert "cluster of mine" in groups_of(small_copy)["name"]
+
+
+def test_run_groups_by_topics(clustered, small_folder, small_project):
+    from fastvbow.config import TopicsConfig
+
+    pipeline.run(small_folder, clustered, topics_config=TopicsConfig(topics=PHOTOGRAPHS), labels="parent", jobs=1)
+    assert groups_of(clustered) == groups_of(small_project)
+    assert grouped_by(ProjectFolder.open(clustered)) == "topics"
+
+
+def test_merged_clusters_count_as_one(clustered):
+    before = groups_of(clustered)["topic"]
+    pipeline.merge(clustered, [0, 3])
+    assert groups_of(clustered)["topic"] == [0 if topic == 3 else topic for topic in before]
+
+
+def test_what_reads_groups_reads_clusters(clustered, tmp_path):
+    assert len(pipeline.select(clustered, number=7)) == 7
+    assert pipeline.hints(clustered).n_topics == PHOTOGRAPHS
+    done = pipeline.export(clustered, tmp_path / "csv", to="csv")
+    assert done.images == len(groups_of(clustered)["path"])
+    page = (clustered / pipeline.report(clustered).outputs["page"]).read_text()
+    assert "clusters, by K-Means of their own vectors" in page
+    assert pipeline.verify(clustered).problems == []
+
+
+def test_without_words_and_topics(small_folder, tmp_path):
+    project = tmp_path / "project"
+    pipeline.extract(small_folder, project, ExtractConfig(features=("cnn",)))
+    with pytest.raises(StageMissingError, match="not grouped yet: run 'fastvbow run', or 'fastvbow cluster'"):
+        pipeline.groups(project)
+    found = pipeline.cluster(project, KMEANS, labels="parent")
+    assert found.grouped == len(groups_of(project)["path"]) and found.page is not None and found.page.is_file()
+    assert pipeline.evaluate(project).scores["acc"] > 0.9
+    assert np.isnan(pipeline.evaluate(project).scores["words_l1_ratio"])
+    assert len(pipeline.select(project, number=5)) == 5
+    assert pipeline.hints(project).n_topics == PHOTOGRAPHS
+    assert len(pipeline.export(project, tmp_path / "coco", to="coco").files) >= 1
+    assert pipeline.verify(project).problems == []
+
+
+def test_the_same_bytes_for_any_number_of_jobs(clustered_project, small_copy):
+    pipeline.cluster(small_copy, KMEANS, jobs=2)
+    for name in ("clusters/theta.npy", "clusters/model/model.safetensors"):
+        assert (clustered_project / name).read_bytes() == (small_copy / name).read_bytes()
+    assert (clustered_project / "groups.parquet").read_bytes() == (small_copy / "groups.parquet").read_bytes()
+
+
+def test_a_second_call_reuses_and_another_seed_does_not(clustered):
+    heard = Recorder()
+    pipeline.cluster(clustered, KMEANS, listener=heard)
+    assert heard.stages("reused") == ["cluster", "groups", "report"]
+    heard = Recorder()
+    pipeline.cluster(clustered, ClusterConfig(clusters=PHOTOGRAPHS, seed=1), report=False, listener=heard)
+    assert "cluster" in heard.stages("end")
+
+
+def test_assign_gives_the_clusters_of_the_project(clustered_project, small_folder):
+    table = pq.read_table(clustered_project / "groups.parquet").to_pydict()
+    paths = [small_folder / path for path in table["path"]][::7]
+    opened = Project.open(clustered_project)
+    found = opened.assign(paths, drift=True)
+    assert found.topic.tolist() == table["topic"][::7]
+    np.testing.assert_array_equal(found.probability, np.float32(table["probability"][::7]))
+    assert found.drift is None and opened.vocabulary is None
+    assert isinstance(opened.model, SphericalKMeans)
+
+
+def test_assign_writes_names_of_clusters(clustered, small_folder, tmp_path, cli):
+    pipeline.name(clustered, 2, "the third")
+    outcome = cli("assign", clustered, small_folder, "-o", tmp_path / "new.parquet")
+    assert outcome.code == 0, outcome.err
+    found = pq.read_table(tmp_path / "new.parquet").to_pydict()
+    assert found["topic"] == groups_of(clustered)["topic"]
+    assert found["name"] == groups_of(clustered)["name"]
+
+
+def test_add_is_refused(clustered, small_folder):
+    before = snapshot(clustered)
+    with pytest.raises(UsageError, match="grouped by clusters.*groups --by topics"):
+        pipeline.add(clustered, small_folder)
+    assert snapshot(clustered) == before
+
+
+def test_a_damaged_model_is_found(clustered, cli):
+    path = clustered / "clusters" / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    assert any("model.safetensors" in problem for problem in pipeline.verify(clustered).problems)
+    outcome = cli("verify", clustered, "--repair")
+    assert outcome.code == 0, outcome.err
+    pipeline.cluster(clustered, KMEANS)
+    assert pipeline.verify(clustered).problems == []
+
+
+def test_the_command(small_copy, cli):
+    outcome = cli("cluster", small_copy, "-k", "3", "--set", "n_init=2", "--no-report", "--json")
+    assert outcome.code == 0, outcome.err
+    told = json.loads(outcome.out.splitlines()[-1])
+    assert (told["method"], told["clusters"], told["used"], told["page"]) == ("kmeans", 3, 3, None)
+    card = json.loads((small_copy / "stages" / "cluster.json").read_text())
+    assert card["parameters"]["options"] == {"n_init": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--method", "dbscan"], "--method takes kmeans, tac, tac-trained, cae, sic, icbpl, not dbscan"),
+        (["-k", "1000"], "photographs cannot form 1000 clusters: pass -k"),
+        (["--method", "tac"], "--method tac compares photographs with texts: pass --space NAME and --nouns PATH"),
+        (["--method", "cae", "--space", "x", "--nouns", "y"], "pass --captions FILE"),
+        (["--nouns", "list.txt"], "name it with --space"),
+        (["--set", "epsilon=.1"], "kmeans has no parameter epsilon; it has"),
+        (["--set", "n_init"], "--set takes NAME=VALUE"),
+        (["--space", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_arguments_change_nothing(clustered, cli, arguments, complaint):
+    before = snapshot(clustered)
+    outcome = cli("cluster", clustered, *arguments)
+    assert outcome.code == 2
+    assert complaint in outcome.complaint
+    assert snapshot(clustered) == before
+
+
+def test_sift_alone_has_no_vectors(sift_copy):
+    with pytest.raises((UsageError, ProjectError), match="vectors"):
+        pipeline.cluster(sift_copy, ClusterConfig(clusters=2))
+
+
+def test_options():
+    given = ["epsilon=0.1", "weights=[1, 1, 0.3, 5]", "init=centers", "max_seconds=null"]
+    assert options_of(given) == {"epsilon": 0.1, "weights": [1, 1, 0.3, 5], "init": "centers", "max_seconds": None}
+    with pytest.raises(UsageError, match="each name once"):
+        options_of(["a=1", "a=2"])
