@@ -156,7 +156,7 @@ def test_assign_writes_names_of_clusters(clustered, small_folder, tmp_path, cli)
 
 def test_add_is_refused(clustered, small_folder):
     before = snapshot(clustered)
-    with pytest.raises(UsageError, match="grouped by clusters.*groups --by topics"):
+    with pytest.raises(UsageError, match=r"grouped by clusters.*groups --by topics"):
         pipeline.add(clustered, small_folder)
     assert snapshot(clustered) == before
 
