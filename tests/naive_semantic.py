@@ -91,3 +91,25 @@ def gap_fixture(
     nouns = nouns + 0.3 * rng.normal(size=nouns.shape) / width**0.5
     nouns = np.concatenate([nouns, unit(rng.normal(size=(distractors, width)))]) + gap * offset[1]
     return unit(images).astype(np.float32), unit(nouns).astype(np.float32), labels
+
+
+def naive_concentration(vectors, labels, scores, few=5):
+    """The likeliest kappa of the neighbours' clusters, by thirds, of loops over all images; no sampling."""
+    vectors, scores = np.asarray(vectors, np.float64), np.asarray(scores, np.float64)
+    n, K = scores.shape
+    targets = np.zeros((n, K))
+    for i in range(n):
+        others = sorted((j for j in range(n) if j != i), key=lambda j: -(vectors[i] @ vectors[j]))
+        for j in others[: min(few, max(1, n // K))]:
+            targets[i, labels[j]] += 1
+    targets += 1 / (n * K)
+    targets /= targets.sum(axis=1, keepdims=True)
+
+    def likelihood(kappa):
+        return (targets * np.log(softmax(kappa * scores))).sum()
+
+    low, high = 0.0, 400.0
+    for _ in range(200):
+        a, b = low + (high - low) / 3, high - (high - low) / 3
+        low, high = (a, high) if likelihood(a) < likelihood(b) else (low, b)
+    return (low + high) / 2

@@ -9,13 +9,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["CAE", "ICBPL", "SIC", "TAC", "ImageICBPL"]
+__all__ = ["CAE", "ICBPL", "SIC", "TAC", "ImageICBPL", "SphericalKMeans"]
 
 if TYPE_CHECKING:
     from fastvbow.semantic.cae import CAE
     from fastvbow.semantic.icbpl import ICBPL
     from fastvbow.semantic.icbpl_images import ImageICBPL
     from fastvbow.semantic.sic import SIC
+    from fastvbow.semantic.spherical_estimator import SphericalKMeans
     from fastvbow.semantic.tac import TAC
 
 _HOMES = {
@@ -23,6 +24,7 @@ _HOMES = {
     "ICBPL": "fastvbow.semantic.icbpl",
     "ImageICBPL": "fastvbow.semantic.icbpl_images",
     "SIC": "fastvbow.semantic.sic",
+    "SphericalKMeans": "fastvbow.semantic.spherical_estimator",
     "TAC": "fastvbow.semantic.tac",
 }
 

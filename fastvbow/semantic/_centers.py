@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.semantic._estimator import SemanticEstimator
-from fastvbow.semantic.latent import shares_of_points
 from fastvbow.semantic.pedcc import pedcc
 
 __all__ = ["CenterEstimator"]
@@ -19,24 +16,8 @@ class CenterEstimator(SemanticEstimator):
 
     n_components: int
     batch_size: int
-    embedding_: NDArray[np.float32]
     losses_: NDArray[np.float64]
     cluster_centers_: NDArray[np.float32]
-
-    def transform(self, X: Any) -> NDArray[np.float32]:
-        """Images in the latent space, at unit length: ndarray of shape (n, n_components), float32."""
-        raise NotImplementedError
-
-    def predict(self, X: Any) -> NDArray[np.int32]:
-        """The nearest centre of images: ndarray of shape (n,), int32."""
-        return self._nearest(self.transform(X))
-
-    def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """What images belong to: ndarray of shape (n, n_clusters), float32, rows sum to 1.
-
-        The softmax of 10 times the cosines with the centres; an addition, as the method itself gives no probabilities.
-        """
-        return shares_of_points(self.transform(X), self.cluster_centers_)
 
     def _points(self, rng: np.random.RandomState) -> NDArray[np.float32]:
         """The centres."""
@@ -46,12 +27,12 @@ class CenterEstimator(SemanticEstimator):
         """Images a step: the discrepancy needs several a cluster."""
         return min(n_images, max(self.batch_size, 4 * self.n_clusters))
 
-    def _settle(self, points: NDArray[np.float32]) -> None:
-        """Set what follows from the latent images, once they are known."""
+    def _settle(self, points: NDArray[np.float32], vectors: NDArray[np.float32]) -> None:
+        """Set what follows from the latent images, once they are known, and from vectors by which images are near."""
         self.n_iter_ = len(self.losses_)
         self.cluster_centers_ = points
-        self.probabilities_ = shares_of_points(self.embedding_, points)
-        self.labels_ = self._nearest(self.embedding_)
+        self.labels_ = self._scores(self.embedding_).argmax(axis=1).astype(np.int32)
+        self._settle_probabilities(vectors)
 
-    def _nearest(self, latent: NDArray[np.float32]) -> NDArray[np.int32]:
-        return (latent @ self.cluster_centers_.T).argmax(axis=1).astype(np.int32)
+    def _scores(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
+        return embedded @ self.cluster_centers_.T

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastvbow.errors import UsageError
 from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
 
-__all__ = ["Workers", "blocks", "normalised", "unit_rows", "workers"]
+__all__ = ["Workers", "block_rows", "blocks", "normalised", "unit_rows", "workers"]
 
 Found = TypeVar("Found")
 
@@ -25,9 +25,14 @@ UNIT = 1e-5
 """Lengths that differ from 1 by no more count as 1."""
 
 
+def block_rows(width: int) -> int:
+    """The rows of a block of about `CELLS` numbers."""
+    return max(LEAST_ROWS, CELLS // max(1, width))
+
+
 def blocks(n: int, width: int) -> list[slice]:
     """Cut n rows into blocks of about `CELLS` numbers; where they lie depends on n and the width alone."""
-    step = max(LEAST_ROWS, CELLS // max(1, width))
+    step = block_rows(width)
     return [slice(start, min(n, start + step)) for start in range(0, n, step)]
 
 

@@ -21,6 +21,7 @@ from sklearn.utils import check_random_state
 from fastvbow.errors import UsageError
 from fastvbow.semantic._guided import GuidedEstimator
 from fastvbow.semantic._rows import normalised, unit_rows, workers
+from fastvbow.semantic._stored import StoredArrays
 from fastvbow.semantic.selection import best_by_similarity
 from fastvbow.semantic.sinkhorn import TransportPlan, barycentres, sinkhorn
 
@@ -132,6 +133,10 @@ class CAE(GuidedEstimator):
     embedding_ : ndarray of shape (n, d), or (n, 3 d) for "concat", float32
         What the clusters are found in, at unit length.
     cluster_centers_ : ndarray of shape (n_clusters, width of embedding_), float32
+    concentration_ : float
+        How sharp `predict_proba` is; see `fastvbow.semantic.concentration`.
+    probabilities_ : ndarray of shape (n, n_clusters), float32
+        Of the images of `fit`, rows sum to 1.
     semantic_centers_ : ndarray of shape (n_centers, d), float32
     noun_indices_, caption_indices_ : ndarray, int64
         The rows of `nouns` and `captions` that are used, ascending.
@@ -237,7 +242,7 @@ class CAE(GuidedEstimator):
         self.captions_ = np.ascontiguousarray(banks[1][self.caption_indices_])
         self.noun_plan_, self.caption_plan_ = (self._plan(images, texts) for texts in (self.nouns_, self.captions_))
         self.embedding_ = self._embedded(images)
-        self._find_clusters(rng)
+        self._find_clusters(images, rng)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -272,6 +277,37 @@ class CAE(GuidedEstimator):
         of_captions = barycentres(images, self.captions_, self.caption_plan_, n_jobs=self.n_jobs)
         parts = [images, of_nouns, of_captions]
         return fuse(parts, gamma=self.gamma, fusion=self.fusion, weights=self.weights, n_jobs=self.n_jobs)
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        found = {
+            **super()._state(),
+            "caption_indices": self.caption_indices_,
+            "captions": self.captions_,
+            "cluster_centers": self.cluster_centers_,
+        }
+        for name, plan in (("noun_plan", self.noun_plan_), ("caption_plan", self.caption_plan_)):
+            found |= {f"{name}.g": plan.g, f"{name}.n_iter": np.array([plan.n_iter])}
+            if self.columns:
+                found[f"{name}.error"] = np.array([plan.error])
+        return found
+
+    def _restore(self, stored: StoredArrays) -> None:
+        super()._restore(stored)
+        width = self.n_features_in_
+        self.captions_ = stored.take("captions", np.float32, None, width)
+        self.caption_indices_ = stored.take_indices("caption_indices", len(self.captions_))
+        wide = width if self.fusion == "sum" else 3 * width
+        self.cluster_centers_ = stored.take("cluster_centers", np.float32, self.n_clusters, wide)
+        self.noun_plan_ = self._stored_plan(stored, "noun_plan", len(self.nouns_))
+        self.caption_plan_ = self._stored_plan(stored, "caption_plan", len(self.captions_))
+
+    def _stored_plan(self, stored: StoredArrays, name: str, n_texts: int) -> TransportPlan:
+        """A plan without what it says of the images of `fit`."""
+        g = stored.take(f"{name}.g", np.float64, n_texts)
+        error = float(stored.take(f"{name}.error", np.float64, 1)[0]) if self.columns else np.nan
+        n_iter = int(stored.take(f"{name}.n_iter", np.int64, 1)[0])
+        converged = not self.columns or error <= self.transport_tol
+        return TransportPlan(np.empty(0), g, float(self.epsilon), error, n_iter, converged)
 
     def _check(self) -> None:
         self._check_counts("nouns_per_center", "captions_per_center", "transport_max_iter")

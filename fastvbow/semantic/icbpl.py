@@ -17,17 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from fastvbow.errors import UsageError
 from fastvbow.pytorch import load_torch, reproducible
 from fastvbow.semantic._centers import CenterEstimator
 from fastvbow.semantic._rows import blocks, normalised
+from fastvbow.semantic._stored import StoredArrays
 from fastvbow.semantic._training import Progress, Schedule, train
 from fastvbow.semantic.latent import LossWeights, latent_layers, latent_loss
 from fastvbow.semantic.neighbours import nearest_rows, neighbour_count
 
 __all__ = ["ICBPL"]
+
+LAYERS = ("hidden_weight", "hidden_bias", "weight", "bias")
+"""What `ICBPL.layers_` are stored as."""
 
 
 class ICBPL(CenterEstimator):
@@ -79,8 +82,10 @@ class ICBPL(CenterEstimator):
         The nearest centre of every image.
     embedding_ : ndarray of shape (n, n_components), float32
         The images in the latent space, at unit length.
+    concentration_ : float
+        How sharp `predict_proba` is; see `fastvbow.semantic.concentration`.
     probabilities_ : ndarray of shape (n, n_clusters), float32
-        See `predict_proba`.
+        Of the images of `fit`, rows sum to 1.
     cluster_centers_ : ndarray of shape (n_clusters, n_components), float32
         The PEDCC points.
     layers_ : tuple of ndarray
@@ -169,14 +174,13 @@ class ICBPL(CenterEstimator):
             self.layers_ = tuple(
                 tensor.detach().numpy().copy() for tensor in (first.weight, first.bias, second.weight, second.bias)
             )
-        self.embedding_ = self._latent(images)
-        self._settle(points)
+        self.embedding_ = self._embedded(images)
+        self._settle(points, images)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Images in the latent space, at unit length: ndarray of shape (n, n_components), float32."""
-        check_is_fitted(self)
-        return self._latent(self._images(X, reset=False))
+        return super().transform(X)
 
     def _train(
         self,
@@ -216,13 +220,24 @@ class ICBPL(CenterEstimator):
             torch, network.parameters(), batch_loss, len(images), schedule, before_epoch=look_again, progress=progress
         )
 
-    def _latent(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _embedded(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         hidden_weight, hidden_bias, weight, bias = (part.astype(np.float64) for part in self.layers_)
         out = np.empty((len(images), len(bias)), np.float32)
         for part in blocks(len(images), max(images.shape[1], len(hidden_bias))):
-            hidden = np.maximum(self.scale * images[part] @ hidden_weight.T + hidden_bias, 0)
+            hidden = np.maximum(float(self.scale) * images[part] @ hidden_weight.T + hidden_bias, 0)
             out[part] = normalised(hidden @ weight.T + bias)
         return out
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        found = dict(zip(LAYERS, self.layers_, strict=True))
+        return {**found, "cluster_centers": self.cluster_centers_, "losses": self.losses_}
+
+    def _restore(self, stored: StoredArrays) -> None:
+        latent, hidden = self.n_components, self.n_hidden
+        shapes = ((hidden, self.n_features_in_), (hidden,), (latent, hidden), (latent,))
+        self.layers_ = tuple(stored.take(name, np.float32, *shape) for name, shape in zip(LAYERS, shapes, strict=True))
+        self.cluster_centers_ = stored.take("cluster_centers", np.float32, self.n_clusters, latent)
+        self.losses_ = stored.take("losses", np.float64, self.n_iter_)
 
     def _check(self) -> LossWeights:
         names = ("n_components", "n_hidden", "n_neighbors", "refresh", "epochs", "batch_size")

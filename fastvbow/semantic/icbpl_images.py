@@ -75,8 +75,10 @@ class ImageICBPL(CenterEstimator):
         The nearest centre of every image.
     embedding_ : ndarray of shape (n, n_components), float32
         The images in the latent space, at unit length.
+    concentration_ : float
+        How sharp `predict_proba` is; see `fastvbow.semantic.concentration`.
     probabilities_ : ndarray of shape (n, n_clusters), float32
-        See `predict_proba`.
+        Of the images of `fit`, rows sum to 1.
     cluster_centers_ : ndarray of shape (n_clusters, n_components), float32
         The PEDCC points.
     network_ : torch.nn.Sequential
@@ -146,14 +148,15 @@ class ImageICBPL(CenterEstimator):
             Is told after each epoch.
         """
         torch = load_torch("ICBPL", "deep")
-        weights, augment = self._check(len(images))
+        weights, augment = self._check_with(len(images))
         rng = check_random_state(self.random_state)
         points = self._points(rng)
         with reproducible(torch, int(rng.randint(np.iinfo(np.int32).max))):
             encoder = deepcopy(self.encoder)
             trained = _thawed(encoder, self.unfrozen)
             features = _in_batches(torch, torch.nn.Sequential(encoder, torch.nn.Flatten()), images, self.batch_size)
-            near = self._neighbours(torch, unit_rows(features, "the encoder's features of the images"))
+            vectors = unit_rows(features, "the encoder's features of the images")
+            near = self._neighbours(torch, vectors)
             layers = latent_layers(torch, features.shape[1], self.n_hidden, self.n_components)
             network = torch.nn.Sequential(encoder, torch.nn.Flatten(), layers)
             centers = torch.from_numpy(points)
@@ -179,7 +182,7 @@ class ImageICBPL(CenterEstimator):
             )
             self.network_ = network.eval().requires_grad_(False)
             self.embedding_ = self._latent(torch, network, images)
-        self._settle(points)
+        self._settle(points, vectors)
         return self
 
     def transform(self, images: Any) -> NDArray[np.float32]:
@@ -189,13 +192,16 @@ class ImageICBPL(CenterEstimator):
         with reproducible(torch, 0):
             return self._latent(torch, self.network_, images)
 
+    def _scores_of(self, X: Any) -> Iterator[NDArray[np.float32]]:
+        yield self._scores(self.transform(X))  # which goes through the images in batches
+
     def _latent(self, torch: Any, network: Any, images: Any) -> NDArray[np.float32]:
         return unit_rows(_in_batches(torch, network, images, self.batch_size), "the latent space")
 
     def _neighbours(self, torch: Any, rows: NDArray[np.float32]) -> Any:
         return torch.from_numpy(nearest_rows(rows, neighbour_count(self.n_neighbors, len(rows), self.n_clusters)))
 
-    def _check(self, n_images: int) -> tuple[LossWeights, Callable[[Any], Any]]:
+    def _check_with(self, n_images: int) -> tuple[LossWeights, Callable[[Any], Any]]:
         names = "n_components", "n_hidden", "n_neighbors", "refresh", "epochs"
         self._check_integers(n_clusters=2, **dict.fromkeys(names, 1), batch_size=2)
         self._check_positive("learning_rate")

@@ -1,4 +1,4 @@
-"""ICBPL's latent space: the layers that lead there, what is minimised in it, shares of its centres.
+"""ICBPL's latent space: the layers that lead there, and what is minimised in it.
 
 What is certain of it and what is a reconstruction, `fastvbow.semantic.icbpl` tells.
 """
@@ -9,17 +9,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import softmax
 
 from fastvbow.errors import UsageError
 from fastvbow.semantic.losses import cosine_loss, nearest_point_loss
 from fastvbow.semantic.mmd import mmd_loss
 
-__all__ = ["LossWeights", "latent_layers", "latent_loss", "shares_of_points"]
-
-SHARPNESS = 10.0
-"""Of the softmax of cosines: two of ten centres' -1/9 and 1 apart make a share of .99."""
+__all__ = ["LossWeights", "latent_layers", "latent_loss"]
 
 
 class LossWeights(NamedTuple):
@@ -104,16 +99,3 @@ def latent_loss(torch: Any, z: Any, changed: Any, near: Any, *, points: Any, wei
         + weights.point * nearest_point_loss(torch, z, points)
         + weights.discrepancy * mmd_loss(torch, z, target)
     )
-
-
-def shares_of_points(latent: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The softmax of 10 times the cosines of rows with points: ndarray of shape (n, K), float32, rows sum to 1.
-
-    Parameters
-    ----------
-    latent : ndarray of shape (n, d), float32
-        At unit length.
-    points : ndarray of shape (K, d), float32
-        At unit length.
-    """
-    return np.asarray(softmax(SHARPNESS * (latent @ points.T), axis=1), np.float32)

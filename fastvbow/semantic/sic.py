@@ -19,14 +19,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from fastvbow.errors import UsageError
 from fastvbow.pytorch import load_torch, reproducible
 from fastvbow.semantic._estimator import SemanticEstimator
 from fastvbow.semantic._rows import blocks
+from fastvbow.semantic._stored import StoredArrays
 from fastvbow.semantic._training import Progress, Schedule, train
 from fastvbow.semantic.losses import agreement_loss, mean_entropy
 from fastvbow.semantic.mapping import adjusted_centers, direct_labels, noun_centers, semantic_space
@@ -123,8 +122,10 @@ class SIC(SemanticEstimator):
     ----------
     labels_ : ndarray of shape (n,), int32
         The cluster of every image.
+    concentration_ : float
+        How sharp `predict_proba` is: 1, the head's own softmax, until `calibrate` sets another.
     probabilities_ : ndarray of shape (n, n_clusters), float32
-        Rows sum to 1.
+        Of the images of `fit`, rows sum to 1.
     embedding_ : ndarray of shape (n, n_clusters), float32
         The head's logits.
     weight_ : ndarray of shape (n_clusters, d), float32
@@ -231,23 +232,14 @@ class SIC(SemanticEstimator):
             self.losses_ = self._train(torch, head, images, space, torch.from_numpy(near), fixed, progress)
             self.weight_, self.bias_ = (tensor.detach().numpy().copy() for tensor in (head.weight, head.bias))
         self.n_iter_ = len(self.losses_)
-        self.embedding_ = self._logits(images)
-        self.probabilities_ = softmax(self.embedding_, axis=1)
+        self.embedding_ = self._embedded(images)
         self.labels_ = self.embedding_.argmax(axis=1).astype(np.int32)
+        self.concentration_ = 1.0  # the head's own softmax, which its loss has made what it is
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """The head's logits of images: ndarray of shape (n, n_clusters), float32."""
-        check_is_fitted(self)
-        return self._logits(self._images(X, reset=False))
-
-    def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """What images belong to: ndarray of shape (n, n_clusters), float32, rows sum to 1."""
-        return softmax(self.transform(X), axis=1)
-
-    def predict(self, X: Any) -> NDArray[np.int32]:
-        """The cluster of images: ndarray of shape (n,), int32."""
-        return self.transform(X).argmax(axis=1).astype(np.int32)
+        return super().transform(X)
 
     def _fixed_labels(
         self,
@@ -323,12 +315,29 @@ class SIC(SemanticEstimator):
             torch, head.parameters(), batch_loss, len(images), schedule, before_epoch=relabel, progress=progress
         )
 
-    def _logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _embedded(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         weight = self.weight_.T.astype(np.float64) * self.scale
         out = np.empty((len(images), len(self.bias_)), np.float32)
         for part in blocks(*images.shape):
             out[part] = images[part] @ weight + self.bias_
         return out
+
+    def _scores(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
+        return embedded
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return {
+            "weight": self.weight_,
+            "bias": self.bias_,
+            "noun_indices": self.noun_indices_,
+            "losses": self.losses_,
+        }
+
+    def _restore(self, stored: StoredArrays) -> None:
+        self.weight_ = stored.take("weight", np.float32, self.n_clusters, self.n_features_in_)
+        self.bias_ = stored.take("bias", np.float32, self.n_clusters)
+        self.noun_indices_ = stored.take_indices("noun_indices", None)
+        self.losses_ = stored.take("losses", np.float64, self.n_iter_)
 
     def _check(self) -> None:
         names = ("gamma_r", "xi_a", "n_neighbors", "epochs", "n_init", "batch_size")

@@ -39,7 +39,7 @@ class TransportPlan:
     Attributes
     ----------
     f : ndarray of shape (n,), float64
-        Potentials of the images: epsilon times the logarithm of the row scaling.
+        Potentials of the images: epsilon times the logarithm of the row scaling. Empty in a model that was stored.
     g : ndarray of shape (m,), float64
         Potentials of the texts; zeros where the columns are free.
     epsilon : float

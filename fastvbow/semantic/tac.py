@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
 from fastvbow.errors import UsageError
 from fastvbow.pytorch import load_torch
 from fastvbow.semantic._guided import GuidedEstimator
 from fastvbow.semantic._rows import normalised, unit_rows, workers
+from fastvbow.semantic._stored import StoredArrays
 from fastvbow.semantic._training import Progress
 from fastvbow.semantic.selection import best_by_posterior
-from fastvbow.semantic.tac_trained import TRAINING, train_heads
+from fastvbow.semantic.tac_trained import TRAINING, ClusterHead, TrainedHeads, train_heads
 
 __all__ = ["TAC", "text_counterparts"]
 
@@ -110,8 +109,10 @@ class TAC(GuidedEstimator):
         Without training.
     heads_ : TrainedHeads
         With training.
+    concentration_ : float
+        How sharp `predict_proba` is; see `fastvbow.semantic.concentration`.
     probabilities_ : ndarray of shape (n, n_clusters), float32
-        With training: what the image head says, rows sum to 1.
+        Of the images of `fit`, rows sum to 1.
     semantic_centers_ : ndarray of shape (n_centers, d), float32
     noun_indices_ : ndarray of shape (m,), int64
         The rows of `nouns` that are used, ascending.
@@ -207,6 +208,8 @@ class TAC(GuidedEstimator):
             Is told after each epoch of training.
         """
         self._check()
+        if self.trained:
+            load_torch("TAC's training", "deep")  # before k-means is run in vain
         images = self._images(X, reset=True)
         bank = self._texts(nouns, "nouns")
         seen = images if train is None else unit_rows(train, "train", self.n_features_in_)
@@ -230,28 +233,17 @@ class TAC(GuidedEstimator):
                 progress=progress,
                 **(self.training or {}),
             )
-            self.probabilities_ = self.heads_.image.probabilities(images)
-            self.labels_ = self.probabilities_.argmax(axis=1).astype(np.int32)
+            self._logits = self.heads_.image.logits(images)
+            self.labels_ = self._logits.argmax(axis=1).astype(np.int32)
             self.n_iter_ = len(self.heads_.losses)
+            self._settle_probabilities(images)
             return self
-        self._find_clusters(rng)
+        self._find_clusters(images, rng)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Image and counterpart of images side by side, at unit length: ndarray of shape (n, 2 d), float32."""
         return super().transform(X)
-
-    def predict(self, X: Any) -> NDArray[np.int32]:
-        """The cluster of images, by the image head or the nouns and centres: ndarray of shape (n,), int32."""
-        if self.trained:
-            return self.predict_proba(X).argmax(axis=1).astype(np.int32)
-        return super().predict(X)
-
-    @available_if(lambda self: self.trained)
-    def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """What images belong to, by the image head (`trained`): ndarray of shape (n, n_clusters), rows sum to 1."""
-        check_is_fitted(self, "heads_")
-        return self.heads_.image.probabilities(self._images(X, reset=False))
 
     def _embedded(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         texts = text_counterparts(images, self.nouns_, self.image_temperature, n_jobs=self.n_jobs)
@@ -260,11 +252,36 @@ class TAC(GuidedEstimator):
         np.multiply(texts, np.float32(0.5**0.5), out=out[:, images.shape[1] :])
         return out
 
+    def _image_scores(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.heads_.image.logits(images) if self.trained else super()._image_scores(images)
+
+    def _fitted_scores(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._logits[which] if self.trained else super()._fitted_scores(which)
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        found = super()._state()
+        if not self.trained:
+            return {**found, "cluster_centers": self.cluster_centers_}
+        for name, head in (("image", self.heads_.image), ("text", self.heads_.text)):
+            found |= {f"{name}.{part}": array for part, array in vars(head).items()}
+        return {**found, "losses": self.heads_.losses}
+
+    def _restore(self, stored: StoredArrays) -> None:
+        super()._restore(stored)
+        K, width = self.n_clusters, self.n_features_in_
+        if not self.trained:
+            self.cluster_centers_ = stored.take("cluster_centers", np.float32, K, 2 * width)
+            return
+        shapes = {"hidden_weight": (width, width), "hidden_bias": (width,), "weight": (K, width), "bias": (K,)}
+        image, text = (
+            ClusterHead(**{part: stored.take(f"{name}.{part}", np.float32, *shape) for part, shape in shapes.items()})
+            for name in ("image", "text")
+        )
+        self.heads_ = TrainedHeads(image, text, stored.take("losses", np.float64, self.n_iter_))
+
     def _check(self) -> None:
         self._check_counts("nouns_per_center")
         self._check_positive("noun_temperature", "image_temperature")
         unknown = sorted(set(self.training or {}) - TRAINING)
         if unknown:
             raise UsageError(f"training has {', '.join(unknown)}; give some of {', '.join(sorted(TRAINING))}")
-        if self.trained:
-            load_torch("TAC's training", "deep")  # before k-means is run in vain

@@ -67,11 +67,21 @@ class ClusterHead:
         rows : ndarray of shape (n, d), float32
             At unit length.
         """
+        return np.asarray(softmax(self.logits(rows).astype(np.float64), axis=1), np.float32)
+
+    def logits(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the softmax is of: ndarray of shape (n, K), float32.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, d), float32
+            At unit length.
+        """
         out = np.empty((len(rows), len(self.bias)), np.float32)
         hidden_weight, weight = self.hidden_weight.T.astype(np.float64), self.weight.T.astype(np.float64)
         for part in blocks(*rows.shape):
             hidden = np.maximum(rows[part] @ hidden_weight + self.hidden_bias, 0)
-            out[part] = softmax(hidden @ weight + self.bias, axis=1)
+            out[part] = hidden @ weight + self.bias
         return out
 
 

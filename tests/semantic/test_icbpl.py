@@ -91,7 +91,7 @@ def test_what_a_fitted_model_holds(fitted, planted):
     np.testing.assert_allclose(fitted.embedding_, unit(hidden @ second.T + second_bias), atol=1e-5)
     cosines = fitted.embedding_ @ fitted.cluster_centers_.T
     np.testing.assert_array_equal(fitted.labels_, cosines.argmax(axis=1))
-    np.testing.assert_allclose(fitted.probabilities_, softmax(10 * cosines), atol=1e-5)
+    np.testing.assert_allclose(fitted.probabilities_, softmax(fitted.concentration_ * cosines), atol=1e-5)
     assert fitted.labels_.dtype == np.int32
 
 
