@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 
 from fastvbow.errors import UsageError
 from fastvbow.pytorch import load_torch
+from fastvbow.semantic._estimator import ROWS
 from fastvbow.semantic._guided import GuidedEstimator
 from fastvbow.semantic._rows import normalised, unit_rows, workers
 from fastvbow.semantic._stored import StoredArrays
@@ -257,6 +258,9 @@ class TAC(GuidedEstimator):
 
     def _fitted_scores(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
         return self._logits[which] if self.trained else super()._fitted_scores(which)
+
+    def _rows_at_once(self) -> int:
+        return ROWS if self.trained else super()._rows_at_once()
 
     def _state(self) -> dict[str, NDArray[Any]]:
         found = super()._state()
