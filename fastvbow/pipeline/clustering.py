@@ -51,8 +51,6 @@ class Clustered:
         Photographs.
     space : str
         What they were compared in: the name of a space, or "own" for the project's own vectors.
-    suggested : bool
-        Whether names were suggested for the clusters.
     page : Path or None
         The report, if one was asked for.
     seconds : float
@@ -65,7 +63,6 @@ class Clustered:
     grouped: int
     skipped: int
     space: str
-    suggested: bool
     page: Path | None
     seconds: float
 
@@ -100,8 +97,7 @@ def cluster(
     images : {"encode", "project"}, default="encode"
         "project": the project's own vectors were made by the space's image encoder.
     nouns : Path, optional
-        Nouns for ``tac``, ``tac-trained``, ``cae`` and ``sic``: a folder of WordNet, or a file with one a line. With
-        any method, clusters get names suggested of them (`fastvbow.pipeline.suggest`).
+        Nouns for ``tac``, ``tac-trained``, ``cae`` and ``sic``: a folder of WordNet, or a file with one a line.
     captions : Path, optional
         Captions for ``cae``: Flickr8k's format, COCO's JSON, or one a line.
     labels : str, optional
@@ -162,18 +158,6 @@ def cluster(
         )
         labels = _labels_of(folder) if labels is None else labels
         grouped = pipeline.groups(project, labels=labels, by="cluster", listener=listener)
-        suggested = opened is not None and nouns is not None
-        if suggested:
-            pipeline.suggest(
-                project,
-                space=space,
-                images=images,
-                nouns=nouns,
-                captions=captions,
-                jobs=jobs,
-                device=device,
-                listener=listener,
-            )
         page = project / pipeline.report(project, jobs=jobs, listener=listener).outputs["page"] if report else None
     return Clustered(
         config.method,
@@ -182,7 +166,6 @@ def cluster(
         int(grouped.outputs["grouped"]),
         int(grouped.outputs["skipped"]),
         space or "own",
-        suggested,
         page,
         stage.seconds,
     )

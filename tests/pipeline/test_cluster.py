@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import PHOTOGRAPHS, Recorder, snapshot
-from fastvbow.pipeline.spaces import own_vectors
 
 from fastvbow import Project, pipeline
 from fastvbow.cli_cluster import options_of
@@ -16,6 +15,7 @@ from fastvbow.config import ClusterConfig, ExtractConfig
 from fastvbow.errors import ProjectError, StageMissingError, UsageError
 from fastvbow.pipeline.clustering import LEAST
 from fastvbow.pipeline.mixtures import grouped_by, load_shares
+from fastvbow.pipeline.spaces import own_vectors
 from fastvbow.project import ProjectFolder
 from fastvbow.semantic import SphericalKMeans
 
