@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.errors import ProjectError
-from fastvbow.features.base import Extractor, Features, ImmediateExtractor, LocalFeatures, Modality, whole_keypoint
+from fastvbow.features.base import Extractor, ImmediateExtractor, LocalFeatures, Modality, whole_keypoint
 from fastvbow.pipeline.clustering import LEAST
 from fastvbow.pipeline.describing import LEAST_SIDE, check_same_model, config_of, decoded_side, make_extractors
 from fastvbow.pipeline.mixtures import grouped_by, model_of
@@ -22,40 +22,33 @@ from fastvbow.words.joint import Located, features_for
 from fastvbow.words.tokens import encode
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["Frozen", "FrozenClusters", "FrozenTopics", "open_frozen"]
+__all__ = ["Frozen", "FrozenClusters", "FrozenTopics", "Words", "open_frozen"]
 
 
-class Frozen(Protocol):
-    """What `open_frozen` returns. Threads may share it.
+Words = tuple[NDArray[Any], NDArray[np.int32]]
+"""The words of a photograph, and how many each kind has: see `fastvbow.words.tokens.encode`."""
+
+
+class FrozenTopics:
+    """A vocabulary and a topic model. Threads may share it.
+
+    Parameters
+    ----------
+    project : ProjectFolder
+        Its topics have to be finished.
+    device : {"auto", "cpu", "cuda"}
+        Where the CNN runs.
 
     Attributes
     ----------
-    model : GibbsLDA or an estimator of `fastvbow.semantic`
-    vocabulary : Vocabulary or None
-        None where groups come without words.
+    model : GibbsLDA
+    vocabulary : Vocabulary
     n_groups : int
     least_side : int or None
         See `fastvbow.images.decode.examine`.
     asked : mapping
         What the features depend on (`fastvbow.pipeline.describing.parameters_of`).
     """
-
-    model: Any
-    vocabulary: Vocabulary | None
-    n_groups: int
-    least_side: int | None
-    asked: Mapping[str, Any]
-
-    def make_extractors(self) -> Sequence[Extractor]:
-        """Extractors of the features, with sessions of their own."""
-
-    def shares(self, found: Features) -> tuple[NDArray[np.float64], tuple[NDArray[Any], NDArray[np.int32]] | None]:
-        """The shares of a photograph with these features, (n_groups,), and its words and their counts if it has such
-        (`fastvbow.words.tokens.encode`)."""
-
-
-class FrozenTopics:
-    """A vocabulary and a topic model: see `Frozen`."""
 
     def __init__(self, project: ProjectFolder, device: str) -> None:
         project.require("topics")
@@ -64,17 +57,17 @@ class FrozenTopics:
             check_same_model(self.asked["cnn"])
         self._config, self._device = config_of(self.asked), device
         self.least_side = decoded_side(self._config)
-        self.vocabulary = Vocabulary.load(project.vocabulary)
+        self.vocabulary: Vocabulary = Vocabulary.load(project.vocabulary)
         self._encoding = dict(project.require("encode").parameters)
         self.model = GibbsLDA.load(project.topics / "model")
         self.n_groups = self.model.n_components
 
     def make_extractors(self) -> Sequence[Extractor]:
-        """See `Frozen.make_extractors`."""
+        """Extractors of what is wanted of a photograph, with sessions of their own."""
         return make_extractors(self._config, self._device)
 
-    def shares(self, found: Features) -> tuple[NDArray[np.float64], tuple[NDArray[Any], NDArray[np.int32]] | None]:
-        """See `Frozen.shares`: the mixture of topics."""
+    def shares(self, found: Mapping[str, LocalFeatures]) -> tuple[NDArray[np.float64], Words | None]:
+        """The mixture of topics of a photograph with these features, (n_groups,), and its words."""
 
         def located(name: str) -> Located:
             of = found[name]
@@ -87,9 +80,26 @@ class FrozenTopics:
 
 
 class FrozenClusters:
-    """Clusters of vectors: see `Frozen`."""
+    """Clusters of vectors. Threads may share it.
 
-    vocabulary = None
+    Parameters
+    ----------
+    project : ProjectFolder
+        Its clusters have to be finished.
+    device : {"auto", "cpu", "cuda"}
+        Where the encoder runs.
+
+    Attributes
+    ----------
+    model : an estimator of `fastvbow.semantic`
+    vocabulary : None
+    n_groups : int
+    least_side : int or None
+    asked : mapping
+        See `FrozenTopics`; empty where a space's own encoder looks at photographs.
+    """
+
+    vocabulary: Vocabulary | None = None
 
     def __init__(self, project: ProjectFolder, device: str) -> None:
         parameters = project.require("cluster").parameters
@@ -105,7 +115,7 @@ class FrozenClusters:
                     "again, or run 'fastvbow cluster' anew"
                 )
             self.asked: Mapping[str, Any] = {}
-            self.least_side = max(LEAST_SIDE, space.card.image.side if space.card.image else 0)
+            self.least_side: int | None = max(LEAST_SIDE, space.card.image.side if space.card.image else 0)
             return
         extracted = project.require("extract").parameters
         self.asked = {name: of for name, of in extracted.items() if name in {"cnn", "embeddings"}}
@@ -116,13 +126,13 @@ class FrozenClusters:
         self.least_side = decoded_side(config_of(extracted))
 
     def make_extractors(self) -> Sequence[Extractor]:
-        """See `Frozen.make_extractors`."""
+        """Extractors of what is wanted of a photograph, with sessions of their own."""
         if self._space:
             return [_SpaceExtractor(open_space(self._space, device=self._device))]
         return make_extractors(self._config, self._device)
 
-    def shares(self, found: Features) -> tuple[NDArray[np.float64], None]:
-        """See `Frozen.shares`: the estimator's probabilities, as `fastvbow.pipeline.clustering` keeps them."""
+    def shares(self, found: Mapping[str, LocalFeatures]) -> tuple[NDArray[np.float64], Words | None]:
+        """The estimator's probabilities, as `fastvbow.pipeline.clustering` keeps them, (n_groups,), and no words."""
         vector = found["space" if self._space else "pooled"].descriptors[:1].astype(np.float32)
         if not vector.any():
             return np.full(self.n_groups, 1 / self.n_groups), None
@@ -150,6 +160,9 @@ class _SpaceExtractor(ImmediateExtractor):
         """See `Extractor.begin`."""
         found = {"space": LocalFeatures(whole_keypoint(*image.shape[:2]), self._space.describe(image)[None])}
         return lambda: found
+
+
+Frozen = FrozenTopics | FrozenClusters
 
 
 def open_frozen(project: ProjectFolder, device: str) -> Frozen:

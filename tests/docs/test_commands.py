@@ -53,6 +53,7 @@ NOT_RUN = {
     r"LABEL_STUDIO_\w+=true .* label-studio start": "a server of Label Studio is not installed",
     r"nvidia-smi.*": "there is no GPU",
     r"fastvbow .*--device cuda.*": "there is no GPU",
+    r"fastvbow cluster .* --space .*": "wants an encoder of texts, which cannot be shipped",
     r"fastvbow models export .*": "wants PyTorch and weights on this machine",
     r"fastvbow study ADE20K_2021_17_01/ .*": "the data set is not free to ship, and the study takes hours",
     r"fastvbow study scenes/ -o study/ --words 150,200,300 .*": "takes 12 minutes",
