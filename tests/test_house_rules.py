@@ -17,6 +17,7 @@ import typer
 
 import fastvbow
 from fastvbow import cli, cli_options, config, pipeline
+from fastvbow.cli_cluster import options_of
 
 ROOT = Path(fastvbow.__file__).parent
 MODULES = sorted(
@@ -150,6 +151,8 @@ def test_commands_translate_functions(name):
         renamed["output"] = "output"
     if name == "study":  # its numbers come as text with commas
         renamed |= {"output": "folder", **dict.fromkeys(config.StudyGrid.__struct_fields__), "baselines": None}
+    if name == "cluster":  # a mapping comes as texts
+        renamed["settings"] = "options"
     if name == "extract":
         renamed["dry_run"] = None  # the function `estimate`
     stage = config_defaults()
@@ -169,6 +172,7 @@ def test_commands_translate_functions(name):
                 "weights": cli_options.weights_of,
                 "max_memory": cli_options.bytes_of,
                 "topics": cli_options.topics_of,
+                "options": lambda given: options_of(given or ()),
             }
             read = readers.get(target, lambda given: given)
             assert all(read(parameter.default) == value for value in wanted), parameter.name
