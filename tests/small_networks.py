@@ -136,3 +136,64 @@ def transformer(end="class", registers=0, blocks=2):
 def save(model, path):
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def image_encoder(output="image_embeds", shape=("N", 3, 32, 32), width=6, tokens=False, element=TensorProto.FLOAT):
+    """An image encoder: a photograph's colours in 16 places, mixed; or, with `tokens`, a vector for each place."""
+    net = Network(3)
+    x = "image"
+    if element != TensorProto.FLOAT:
+        x = net.add("Cast", [x], "as_float", to=TensorProto.FLOAT)
+    x = net.add("AveragePool", [x], "places", kernel_shape=[8, 8], strides=[8, 8])
+    if tokens:
+        x = net.add("Reshape", [x, net.constant(np.array([0, 3, 16]), "to.rows")], "rows")
+        net.dense(net.add("Transpose", [x], "tokens", perm=[0, 2, 1]), 3, width, output)
+    else:
+        net.dense(net.add("Flatten", [x], "flat"), 48, width, output)
+    return net.model([output], shape, element=element)
+
+
+TEXT_WORDS = ("[PAD]", "[START]", "[END]", "[UNK]", "a", "photo", "of", "an", "cat", "dog", "astronaut", "drum", "fig")
+"""What the tokenizer of `tokenizer_file` knows."""
+
+
+def text_encoder(output="text_embeds", shape=("N", "T"), width=6, element=TensorProto.INT64):
+    """A text encoder: the sum of its words' vectors."""
+    net = Network(4)
+    table = net.weights("table", len(TEXT_WORDS), width)
+    x = net.add("Gather", [table, "input_ids"], "words")
+    net.add("ReduceSum", [x, net.constant(np.array([1]), "axis")], output, keepdims=0)
+    model = net.model([output], (1, 3, 8, 8))
+    del model.graph.input[:]
+    model.graph.input.append(helper.make_tensor_value_info("input_ids", element, shape))
+    return model
+
+
+def both_encoders():
+    """A whole CLIP: photographs and texts in, their likeness and the vectors out."""
+    image, text = image_encoder(), text_encoder()
+    nodes = [*image.graph.node, *text.graph.node]
+    nodes.append(helper.make_node("Gemm", ["image_embeds", "text_embeds"], ["logits_per_image"], transB=1))
+    graph = helper.make_graph(
+        nodes,
+        "clip",
+        [*image.graph.input, *text.graph.input],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+            for name in ("logits_per_image", "text_embeds", "image_embeds")
+        ],
+        [*image.graph.initializer, *text.graph.initializer],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def tokenizer_file(path):
+    """Write the tokenizer of `text_encoder`."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(TEXT_WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    ends = [("[START]", 1), ("[END]", 2)]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[START] $A [END]", special_tokens=ends)
+    tokenizer.save(str(path))
+    return path
