@@ -157,12 +157,16 @@ TEXT_WORDS = ("[PAD]", "[START]", "[END]", "[UNK]", "a", "photo", "of", "an", "c
 """What the tokenizer of `tokenizer_file` knows."""
 
 
-def text_encoder(output="text_embeds", shape=("N", "T"), width=6, element=TensorProto.INT64):
-    """A text encoder: the sum of its words' vectors."""
+def text_encoder(output="text_embeds", shape=("N", "T"), width=6, element=TensorProto.INT64, tokens=False):
+    """A text encoder: the sum of its words' vectors; or, with `tokens`, each of these
+    and the mean of all."""
     net = Network(4)
     table = net.weights("table", len(TEXT_WORDS), width)
     x = net.add("Gather", [table, "input_ids"], "words")
-    net.add("ReduceSum", [x, net.constant(np.array([1]), "axis")], output, keepdims=0)
+    if tokens:
+        net.add("Add", [x, net.add("ReduceMean", [x], "all", axes=[1], keepdims=1)], output)
+    else:
+        net.add("ReduceSum", [x, net.constant(np.array([1]), "axis")], output, keepdims=0)
     model = net.model([output], (1, 3, 8, 8))
     del model.graph.input[:]
     model.graph.input.append(helper.make_tensor_value_info("input_ids", element, shape))

@@ -37,7 +37,7 @@ from doc_blocks import (
     without_redirections,
 )
 from numpy.typing import NDArray
-from small_networks import classifier, save
+from small_networks import classifier, image_encoder, save, text_encoder, tokenizer_file
 
 from fastvbow.cli import app
 from fastvbow.demo.crops import crop_generator, photograph_files, render_crop
@@ -174,6 +174,16 @@ def settings(small_folder: Path, small_project: Path) -> Callable[[str], dict[st
             write_scenes(Path("scenes"))
         if page == "docs/how-to/own-model.md":
             save(classifier(), Path("resnet50.onnx"))
+        if page == "docs/how-to/text-spaces.md":
+            pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+            Path("bge").mkdir()
+            save(image_encoder(), Path("image.onnx"))
+            save(text_encoder(), Path("text.onnx"))
+            save(text_encoder("last_hidden_state", tokens=True), Path("bge/model.onnx"))
+            for path in ("tokenizer.json", "bge/tokenizer.json"):
+                tokenizer_file(Path(path))
+            Path("nouns.txt").write_text("cat\ndog\n")
+            Path("captions.txt").write_text("a photo of a cat\na drum\n")
         return {"my_network": small_colours} if page == "docs/how-to/own-vectors.md" else {}
 
     return make
@@ -196,6 +206,7 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("FASTVBOW_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("FASTVBOW_TEXTS", str(tmp_path / "texts"))
 
     class Both(io.StringIO):
         """Also writes to another stream."""
