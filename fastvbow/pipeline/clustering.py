@@ -262,6 +262,11 @@ def _fit(
     progress = {"progress": tell} if "progress" in estimator.fit.__code__.co_varnames else {}
     rows = vectors if len(placed) == len(vectors) else vectors[placed]
     estimator.fit(rows, **texts.vectors(jobs, listener), **progress)
+    if space is not None and {"cnn", "embeddings"} & project.require("extract").parameters.keys():
+        # by texts, probabilities are far too sure of themselves; who is near whom by the CNN says how sure to be
+        own = own_vectors(project)[placed]
+        if _has_direction(own).all():
+            estimator.calibrate(own)
     shares = np.asarray(estimator.probabilities_)
     with replace_folder(project.clusters) as folder:
         save_estimator(estimator, folder / "model")

@@ -53,7 +53,6 @@ NOT_RUN = {
     r"LABEL_STUDIO_\w+=true .* label-studio start": "a server of Label Studio is not installed",
     r"nvidia-smi.*": "there is no GPU",
     r"fastvbow .*--device cuda.*": "there is no GPU",
-    r"fastvbow cluster .* --space .*": "wants an encoder of texts, which cannot be shipped",
     r"fastvbow models export .*": "wants PyTorch and weights on this machine",
     r"fastvbow study ADE20K_2021_17_01/ .*": "the data set is not free to ship, and the study takes hours",
     r"fastvbow study scenes/ -o study/ --words 150,200,300 .*": "takes 12 minutes",
@@ -174,7 +173,7 @@ def settings(small_folder: Path, small_project: Path) -> Callable[[str], dict[st
             write_scenes(Path("scenes"))
         if page == "docs/how-to/own-model.md":
             save(classifier(), Path("resnet50.onnx"))
-        if page == "docs/how-to/text-spaces.md":
+        if page in {"docs/how-to/text-spaces.md", "docs/how-to/cluster.md"}:
             pytest.importorskip("tokenizers", reason="tokenizers is not installed")
             Path("bge").mkdir()
             save(image_encoder(), Path("image.onnx"))
