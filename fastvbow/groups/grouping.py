@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,8 @@ class Grouping:
     skipped : Skipped
     names : sequence of str or None
         What a person called the topic of each.
+    suggested : sequence of str or None
+        What is suggested where it has no name; empty: nothing is for any.
     drift : DriftReport or None
         Of new photographs, where it was asked for: how well they fit the model.
     """
@@ -69,14 +71,15 @@ class Grouping:
     theta: NDArray[np.float64]
     skipped: Skipped
     names: Sequence[str | None]
+    suggested: Sequence[str | None] = ()
     drift: DriftReport | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def to_table(self) -> pa.Table:
-        """Columns image_id, path (string), topic (int32), probability, entropy (float32), label, name (string or
-        null)."""
+        """Columns image_id, path (string), topic (int32), probability, entropy (float32), label, name, suggested
+        (string or null)."""
         return pa.table(
             {
                 "image_id": pa.array(list(self.image_ids), pa.string()),
@@ -86,6 +89,7 @@ class Grouping:
                 "entropy": pa.array(self.entropy),
                 "label": pa.array(list(self.labels), pa.string()),
                 "name": pa.array(list(self.names), pa.string()),
+                "suggested": pa.array(list(self.suggested) or [None] * len(self), pa.string()),
             }
         )
 
@@ -97,6 +101,7 @@ def group(
     labels: Sequence[str | None],
     skipped: Skipped,
     names: TopicNames | None = None,
+    suggested: Mapping[int, str] | None = None,
 ) -> Grouping:
     """Group photographs by their most probable topic.
 
@@ -109,6 +114,8 @@ def group(
     skipped : Skipped
     names : TopicNames, optional
         What a person called the topics, and which ones were merged.
+    suggested : mapping of int to str, optional
+        What is suggested for groups without a name (`fastvbow.groups.suggestions`).
     """
     shares = theta if names is None else merged_shares(theta, names)
     topic = shares.argmax(axis=1).astype(np.int32)
@@ -125,6 +132,7 @@ def group(
         theta,
         skipped,
         [called.get(number) for number in topic.tolist()],
+        [(suggested or {}).get(number) for number in topic.tolist()],
     )
 
 

@@ -40,6 +40,7 @@ from fastvbow.pipeline.merging import Groups, Learned, merge_addition
 from fastvbow.pipeline.mixtures import grouped_by, load_shares
 from fastvbow.pipeline.origin import Origin, Taken
 from fastvbow.pipeline.shards import open_shards
+from fastvbow.pipeline.suggested_names import load_proposals
 from fastvbow.pipeline.taking_over import take_model, take_vocabulary
 from fastvbow.pipeline.topic_modelling import token_streams
 from fastvbow.pipeline.topic_names import load_names
@@ -250,6 +251,7 @@ def _join(
     kept = [i for i, reason in enumerate(reasons) if reason is None]
     lost = [i for i, reason in enumerate(reasons) if reason is not None]
     table, names = news.table, load_names(project)
+    suggested = load_proposals(project, names)
     found = group(
         np.asarray(theta[kept]),
         [table.image_ids[i] for i in kept],
@@ -257,6 +259,7 @@ def _join(
         [own[i] for i in kept],
         Skipped([table.image_ids[i] for i in lost], [table.names[i] for i in lost], [reasons[i] for i in lost]),
         names,
+        suggested,
     )
     before = read_table(project.groups)
     if everybody is not None:
@@ -266,8 +269,8 @@ def _join(
         row_of = {image_id: row for row, image_id in enumerate(known.image_ids)}
         ids, paths, marks = (before[name].to_pylist() for name in ("image_id", "path", "label"))
         again = learned.theta[[row_of[image_id] for image_id in ids]]
-        before = group(again, ids, paths, marks, Skipped([], [], []), names).to_table()
-    # one that was written before topics had names lacks their column
+        before = group(again, ids, paths, marks, Skipped([], [], []), names, suggested).to_table()
+    # one that was written before topics had names, or suggested ones, lacks their column
     groups = pa.concat_tables([before, found.to_table()], promote_options="default")
     skipped = pa.concat_tables([read_table(project.skipped), found.skipped.to_table()])
     whole = Groups(groups, skipped, identity)

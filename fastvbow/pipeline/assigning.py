@@ -47,6 +47,7 @@ from fastvbow.pipeline.new_photographs import (
     uneven,
     with_vectors,
 )
+from fastvbow.pipeline.suggested_names import load_proposals
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, replace_file
 from fastvbow.words.vocabulary import Vocabulary
@@ -64,8 +65,14 @@ class Project:
     be locked for ever by threads that were not taken along.
     """
 
-    def __init__(self, folder: ProjectFolder, frozen: Frozen, names: TopicNames | None = None) -> None:
-        self.folder, self.names = folder, names
+    def __init__(
+        self,
+        folder: ProjectFolder,
+        frozen: Frozen,
+        names: TopicNames | None = None,
+        suggested: Mapping[int, str] | None = None,
+    ) -> None:
+        self.folder, self.names, self._suggested = folder, names, suggested
         self._frozen, self._asked = frozen, frozen.asked
         self._extractors = frozen.make_extractors()
         self._reference: list[DriftReference | None] = []  # made when it is first asked for
@@ -101,7 +108,8 @@ class Project:
         """
         check_device(device)
         folder = ProjectFolder.open(Path(path))
-        return cls(folder, open_frozen(folder, device), load_names(folder, log_events))
+        frozen, names = open_frozen(folder, device), load_names(folder, log_events)
+        return cls(folder, frozen, names, load_proposals(folder, names))
 
     def assign(
         self,
@@ -144,7 +152,8 @@ class Project:
         """
         tasks, workers = self._checked(images, embeddings), effective_jobs(jobs)
         reference = self._drift_reference() if drift else None
-        return collect(self._rows(tasks, workers, reference), self._frozen.n_groups, self.names, reference)
+        found = self._rows(tasks, workers, reference)
+        return collect(found, self._frozen.n_groups, self.names, reference, self._suggested)
 
     def stream(
         self, images: Iterable[Photograph], *, embeddings: NDArray[Any] | None = None, jobs: int | None = 1
@@ -327,7 +336,8 @@ def assign(
             yield row
 
     with _aligned(matched, len(table), output.parent) as vectors:
-        result = collect(rows(vectors), opened._frozen.n_groups, opened.names, reference)
+        found = rows(vectors)
+        result = collect(found, opened._frozen.n_groups, opened.names, reference, opened._suggested)
     beside = output.with_name(f"{output.stem}.skipped.parquet")
     try:
         with replace_file(output) as path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ from fastvbow.pipeline.beforehand import labels_identity
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.mixtures import MAKERS, grouped_by, load_shares
 from fastvbow.pipeline.stage import run_stage
+from fastvbow.pipeline.suggested_names import load_proposals
 from fastvbow.pipeline.topic_names import load_names
-from fastvbow.project import STAGES, ProjectFolder, StageCard, replace_file
+from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_file
 
 __all__ = ["BY", "groups", "load_grouping", "rename_groups", "require_groups"]
 
 BY = ("auto", *MAKERS)
 """What `groups` groups by; auto: what the groups are made by now."""
+
+_SAID = {"names", "suggested"}  # parameters of the stage that say what groups are called
 
 
 def groups(project: Path, *, labels: str = "none", by: str = BY[0], listener: Listener = log_events) -> StageCard:
@@ -53,10 +56,11 @@ def groups(project: Path, *, labels: str = "none", by: str = BY[0], listener: Li
         folder.require("extract")  # which made the table
         identity = labels_identity(ImageTable.load(folder.images, folder.image_root), labels, stored=folder.labels)
     names = load_names(folder, listener, stage)
+    said = _said(names, load_proposals(folder, names))
     return run_stage(
         folder,
         "groups",
-        parameters={"labels": identity} | _named(names),
+        parameters={"labels": identity} | said,
         after=stage,
         outputs=[folder.groups, folder.skipped],
         listener=listener,
@@ -64,21 +68,29 @@ def groups(project: Path, *, labels: str = "none", by: str = BY[0], listener: Li
     )
 
 
-def _named(names: TopicNames) -> dict[str, str]:
-    """What the stage depends on beside labels; nothing where no topic has a name."""
-    return {"names": names.fingerprint} if names.fingerprint else {}
+def _said(names: TopicNames, proposals: Mapping[int, str]) -> dict[str, str]:
+    """What the stage depends on beside labels; nothing where no topic has a name, and none is suggested."""
+    found = {"names": names.fingerprint} if names.fingerprint else {}
+    if proposals:
+        found["suggested"] = fingerprint_of({str(group): text for group, text in proposals.items()})[:16]
+    return found
+
+
+def _said_before(card: StageCard) -> dict[str, str]:
+    """The same, as a card has it."""
+    return {name: value for name, value in card.parameters.items() if name in _SAID}
 
 
 def require_groups(project: ProjectFolder) -> StageCard:
-    """The card of the groups, which have to be up to date with what made them, and with their names.
+    """The card of the groups, which have to be up to date with what made them, their names and suggested ones.
 
     Raises
     ------
     StageMissingError
         They are not, or there are none yet.
     """
-    card = project.require("groups")
-    if card.parameters.get("names", "") != load_names(project).fingerprint:
+    card, names = project.require("groups"), load_names(project)
+    if _said_before(card) != _said(names, load_proposals(project, names)):
         raise StageMissingError(
             f"groups.parquet of {project.root} is older than the names of its topics: run 'fastvbow groups' again"
         )
@@ -86,23 +98,25 @@ def require_groups(project: ProjectFolder) -> StageCard:
 
 
 def rename_groups(project: ProjectFolder, listener: Listener) -> None:
-    """Bring ``groups.parquet`` up to date with the names and merged groups, and keep its labels.
+    """Bring ``groups.parquet`` up to date with the names, merged groups and suggested names, and keep its labels.
 
     Nothing is done where the groups are missing or older than the topics: the stage will use the names when it runs.
     """
     card, names, stage = project.card("groups"), load_names(project), grouped_by(project)
     if card is None or card.inputs.get(stage) != project.require(stage).fingerprint:
         return
-    if card.parameters.get("names", "") == names.fingerprint:
+    proposals = load_proposals(project, names)
+    said = _said(names, proposals)
+    if _said_before(card) == said:
         return
     labels = read_table(project.groups)["label"].to_pylist()
     grouping = load_grouping(project, "none")
-    grouping = group(grouping.theta, grouping.image_ids, grouping.paths, labels, grouping.skipped, names)
+    grouping = group(grouping.theta, grouping.image_ids, grouping.paths, labels, grouping.skipped, names, proposals)
     project.begin("groups")
     with replace_file(project.groups) as path:
         write_table(grouping.to_table(), path)
     counted = {**card.outputs, "groups": len(np.unique(grouping.topic))}
-    parameters = {name: value for name, value in card.parameters.items() if name != "names"} | _named(names)
+    parameters = {name: value for name, value in card.parameters.items() if name not in _SAID} | said
     project.finish(msgspec.structs.replace(card, parameters=parameters, outputs=counted, revision=STAGES["groups"]))
     listener(Event("groups", "note", "groups.parquet has the new names; 'fastvbow report' puts them on its page"))
 
@@ -140,12 +154,13 @@ def load_grouping(
     kept = [i for i, reason in enumerate(reasons) if reason is None]
     lost = [i for i, reason in enumerate(reasons) if reason is not None]
     known = read_labels(labels, table.names, table.image_ids, table=table, stored=project.labels, report=report)
-    theta = load_shares(project, by)
+    theta, names = load_shares(project, by), load_names(project, by=by)
     return group(
         theta[kept] if lost else theta,
         [table.image_ids[i] for i in kept],
         [table.names[i] for i in kept],
         [known[i] for i in kept],
         Skipped([table.image_ids[i] for i in lost], [table.names[i] for i in lost], [reasons[i] for i in lost]),
-        load_names(project, by=by),
+        names,
+        load_proposals(project, names),
     )

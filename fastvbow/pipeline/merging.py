@@ -26,11 +26,13 @@ from fastvbow.features.joining import join_shards
 from fastvbow.features.store import FeatureShard
 from fastvbow.groups.grouping import write_table
 from fastvbow.groups.names import TopicNames, write_names
+from fastvbow.groups.suggestions import write_suggestions
 from fastvbow.images.joining import joined
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.additions import remembered
 from fastvbow.pipeline.origin import Taken
 from fastvbow.pipeline.shards import added_shards, shard_folder, shard_keys, shard_ranges
+from fastvbow.pipeline.suggested_names import load_suggestions, suggestions_path
 from fastvbow.pipeline.topic_names import names_path
 from fastvbow.project import ProjectFolder, StageCard, replace_folder
 from fastvbow.topics.lda import GibbsLDA
@@ -150,6 +152,7 @@ def merge_addition(
             merge.put("topics/model", learned.model.save)
             model = Taken.read(folder / "topics" / "model", project.root, taken[1].parameters)
             merge.put_names(learned.names)
+            merge.put_suggestions(learned.names)
         merge.put_cards(taken[0].parameters, model.parameters, groups, learned=learned is not None)
         describe_change(folder, merge.names, [*merge.removed, project.adding.name])
     complete_change(project.root)
@@ -231,10 +234,24 @@ class _Merge:
         """Names and merged groups belong to a model's bytes: these topics are those that were named, and keep them."""
         if not names.fingerprint:
             return
-        manifest = self.folder / "topics" / "model" / "manifest.json"
-        topics = msgspec.json.decode(manifest.read_bytes(), type=dict[str, Any])["sha256"]
+        topics = self._new_topics()
         final = names_path(self.project, topics)
         self.put(f"names/{final.name}", lambda path: write_names(path, msgspec.structs.replace(names, topics=topics)))
+
+    def put_suggestions(self, names: TopicNames) -> None:
+        """The names that were suggested for these topics stay suggested, as those that were given stay."""
+        if (found := load_suggestions(self.project, names)) is not None:
+            topics = self._new_topics()
+            final = suggestions_path(self.project, topics)
+            self.put(
+                f"names/{final.name}",
+                lambda path: write_suggestions(path, msgspec.structs.replace(found, topics=topics)),
+            )
+
+    def _new_topics(self) -> str:
+        """SHA-256 of the model that takes the place of the project's."""
+        manifest = self.folder / "topics" / "model" / "manifest.json"
+        return str(msgspec.json.decode(manifest.read_bytes(), type=dict[str, Any])["sha256"])
 
     def put_cards(self, vocabulary: dict[str, Any], topics: dict[str, Any], groups: Groups, *, learned: bool) -> None:
         """Prepare the cards, each of which feeds the next one."""

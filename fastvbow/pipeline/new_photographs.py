@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,11 @@ def checked_pixels(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def collect(
-    rows: Iterable[Row], n_topics: int, names: TopicNames | None, reference: DriftReference | None = None
+    rows: Iterable[Row],
+    n_topics: int,
+    names: TopicNames | None,
+    reference: DriftReference | None = None,
+    suggested: Mapping[int, str] | None = None,
 ) -> Grouping:
     """Group photographs, and judge them together where there is something to hold them against."""
     kept: list[Row] = []
@@ -171,7 +175,8 @@ def collect(
         (lost if row.theta is None else kept).append(row)
     theta = np.array([row.theta for row in kept], dtype=np.float64).reshape(len(kept), n_topics)
     skipped = Skipped([r.image_id for r in lost], [r.name for r in lost], [r.reason or "" for r in lost])
-    found = group(theta, [r.image_id for r in kept], [r.name for r in kept], [None] * len(kept), skipped, names)
+    ids, paths = [r.image_id for r in kept], [r.name for r in kept]
+    found = group(theta, ids, paths, [None] * len(kept), skipped, names, suggested)
     if reference is None:
         return found
     tails = np.array([row.tails for row in kept], np.float64).reshape(len(kept), len(reference.inverses))

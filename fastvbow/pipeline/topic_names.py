@@ -12,7 +12,10 @@ from fastvbow.groups.names import TopicNames, read_names
 from fastvbow.pipeline.mixtures import grouped_by, model_of, n_groups_of
 from fastvbow.project import ProjectFolder
 
-__all__ = ["load_names", "names_path"]
+__all__ = ["SUGGESTED", "load_names", "names_path"]
+
+SUGGESTED = ".suggested.json"
+"""How the files of suggested names end (`fastvbow.pipeline.suggested_names`), which lie among the names."""
 
 
 class _Manifest(msgspec.Struct):
@@ -56,7 +59,8 @@ def load_names(project: ProjectFolder, listener: Listener | None = None, by: str
         ) from None
     path = names_path(project, topics)
     if not path.exists():
-        former = sorted(file.name for file in project.names.glob("[!.]*.json"))
+        files = (file.name for file in project.names.glob("[!.]*.json"))
+        former = sorted(name for name in files if not name.endswith(SUGGESTED))
         if former and listener is not None:
             listener(
                 Event(

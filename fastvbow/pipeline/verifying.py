@@ -15,12 +15,14 @@ from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, make_executor, run_tasks
 from fastvbow.features.store import FeatureShard
 from fastvbow.groups.names import read_names
+from fastvbow.groups.suggestions import read_suggestions
 from fastvbow.images.stored_labels import read_stored_labels
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.mixtures import load_shares, model_of, n_groups_of
 from fastvbow.pipeline.shards import ranges_of, shard_folder, shard_keys
 from fastvbow.pipeline.space_vectors import check_space_vectors
+from fastvbow.pipeline.topic_names import SUGGESTED
 from fastvbow.project import STAGES, ProjectFolder
 from fastvbow.semantic.persistence import load_estimator
 from fastvbow.topics.lda import GibbsLDA
@@ -100,7 +102,11 @@ def verify(
                 shutil.rmtree(kept)  # a cache
         # What a person said cannot be made again: it is reported, never removed.
         for path in sorted(folder.names.glob("[!.]*.json")):
-            problems += _faults(partial(read_names, path))
+            suggested = path.name.endswith(SUGGESTED)  # which can be made again
+            faults = _faults(partial(read_suggestions if suggested else read_names, path))
+            problems += faults
+            if faults and suggested and repair:
+                path.unlink()
         if folder.labels.exists():
             problems += _faults(partial(read_stored_labels, folder.labels))
         if folder.added.exists():

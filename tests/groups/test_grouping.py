@@ -79,6 +79,7 @@ def test_tables_and_back(tmp_path):
             "entropy": pa.float32(),
             "label": pa.string(),
             "name": pa.string(),
+            "suggested": pa.string(),
         }
     )
     assert table["image_id"].to_pylist() == ["id0", "id1"]
