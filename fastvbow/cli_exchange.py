@@ -32,6 +32,9 @@ def export(
         float, typer.Option(help="No label for photographs of a lower probability.", min=0, max=1)
     ] = 0.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a former export.")] = False,
+    suggested: Annotated[
+        bool, typer.Option("--suggested", help="Groups without a name have the suggested one as their label.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -47,6 +50,7 @@ def export(
             split=split,
             uncertain_below=uncertain_below,
             overwrite=overwrite,
+            suggested=suggested,
             listener=display,
         )
     files = found.files if len(found.files) <= 6 else [*found.files[:5], f"... {len(found.files) - 5} more"]

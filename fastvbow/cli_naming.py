@@ -29,6 +29,9 @@ def name(
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the topic's name away.")] = False,
     merging: Annotated[bool, typer.Option("--merge", help="Topics that get the same name become one group.")] = False,
+    suggested: Annotated[
+        bool, typer.Option("--suggested", help="Give groups without a name what 'fastvbow suggest' found for them.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -37,7 +40,14 @@ def name(
         from fastvbow import pipeline
 
         found = pipeline.name(
-            project, topic, text, from_file=from_file, remove=remove, merging=merging, listener=display
+            project,
+            topic,
+            text,
+            from_file=from_file,
+            remove=remove,
+            merging=merging,
+            suggested=suggested,
+            listener=display,
         )
     finish(as_json, {"groups": [asdict(group) for group in found]}, list(_lines(found)))
 
@@ -105,12 +115,14 @@ def _called(*groups: GroupHint) -> str:
 
 
 def _lines(groups: list[NamedGroup]) -> Iterator[str]:
+    any_suggested = any(group.suggested is not None for group in groups)
     rows = [
         [
             ", ".join(map(str, group.topics)),
             "-" if group.images is None else str(group.images),
             cut(group.name) if group.name is not None else "-",
+            *([cut(group.suggested) if group.suggested is not None else "-"] if any_suggested else []),
         ]
         for group in groups
     ]
-    yield from table(["topics", "images", "name"], rows, (0, 2))
+    yield from table(["topics", "images", "name", *["suggested"] * any_suggested], rows, (0, 2, 3))

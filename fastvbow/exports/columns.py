@@ -48,6 +48,8 @@ class GroupedImages:
         Pixels, upright.
     certain : ndarray of shape (n,), bool
         Whether a photograph shall have the label of its topic; the others are to be labelled by hand.
+    suggested : sequence of (str or None), length n_topics
+        What is suggested for each topic that has no name; empty: nothing is for any.
     """
 
     root: bytes
@@ -63,6 +65,7 @@ class GroupedImages:
     widths: NDArray[np.integer]
     heights: NDArray[np.integer]
     certain: NDArray[np.bool_]
+    suggested: Sequence[str | None] = ()
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -70,6 +73,10 @@ class GroupedImages:
     def label(self, index: int) -> str | None:
         """The label that a photograph gets."""
         return self.labels[int(self.topic[index])] if self.certain[index] else None
+
+    def suggestion(self, index: int) -> str | None:
+        """The name that is suggested for a photograph's topic."""
+        return self.suggested[int(self.topic[index])] if self.suggested else None
 
     def classes(self) -> list[str]:
         """All labels, each once, in the order of the topics."""

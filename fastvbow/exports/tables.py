@@ -1,9 +1,9 @@
 """A CSV file for spreadsheets and scripts, and the labels of one that comes back.
 
 Columns: ``image_id``, ``path`` (relative, as text), ``label`` (empty: to be labelled by hand), ``topic``,
-``probability``, ``entropy``, ``known_label``; where a prefix is given ``address``, and where photographs lie in tar or
-Parquet files ``container``. UTF-8, a line feed after each row. What a spreadsheet would compute is written as
-`fastvbow.csv_rows` says.
+``probability``, ``entropy``, ``known_label``, ``suggested`` (a name for the topic that nobody has given; empty: none);
+where a prefix is given ``address``, and where photographs lie in tar or Parquet files ``container``. UTF-8, a line feed
+after each row. What a spreadsheet would compute is written as `fastvbow.csv_rows` says.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def write(images: GroupedImages, folder: Path, *, prefix: str = "") -> Written:
         Before each path in a column ``address``; empty: there is no such column.
     """
     packed = any(container is not None for container in images.containers)
-    columns = ["image_id", "path", "label", "topic", "probability", "entropy", "known_label"]
+    columns = ["image_id", "path", "label", "topic", "probability", "entropy", "known_label", "suggested"]
     columns += ["address"] * bool(prefix) + ["container"] * packed
     with (folder / FILE).open("w", newline="", encoding="utf-8") as handle:
         write_rows(handle, [columns])
@@ -46,6 +46,7 @@ def write(images: GroupedImages, folder: Path, *, prefix: str = "") -> Written:
                 f"{images.probability[i]:.6f}",
                 f"{images.entropy[i]:.6f}",
                 text_cell(images.known[i] or ""),
+                text_cell(images.suggestion(i) or ""),
             ]
             row += [address_of(images.raw_paths[i], images.names[i], prefix)] * bool(prefix)
             row += [path_cell(images.containers[i] or "")] * packed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,12 @@ from fastvbow.events import Event, Listener, log_events
 from fastvbow.exports import coco, cvat, fiftyone, folders, label_studio, tables
 from fastvbow.exports.columns import GroupedImages, Written, is_address
 from fastvbow.groups.grouping import read_table
+from fastvbow.groups.names import TopicNames
+from fastvbow.groups.suggestions import with_proposals
 from fastvbow.images.table import ImageTable, readable
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import require_groups
+from fastvbow.pipeline.suggested_names import load_proposals, require_suggestions
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, replace_folder
 
@@ -72,6 +75,7 @@ def export(
     split: int = 0,
     uncertain_below: float = 0.0,
     overwrite: bool = False,
+    suggested: bool = False,
     listener: Listener = log_events,
 ) -> Exported:
     """Write a project's groups for an annotation tool, as suggestions that a person corrects there.
@@ -96,6 +100,9 @@ def export(
         Photographs whose probability is less get no label.
     overwrite : bool, default=False
         Replace a former export.
+    suggested : bool, default=False
+        Where a group has no name, its label is the one that is suggested for it (`fastvbow.pipeline.suggest`). No two
+        groups get the same.
     listener : Listener, optional
 
     Returns
@@ -105,8 +112,9 @@ def export(
     Raises
     ------
     UsageError
-        `to` is unknown or does not know an argument; `output` is not free, lies inside the project or the source, or
-        cannot be written; or there is no photograph that can be exported.
+        `to` is unknown or does not know an argument; nothing is suggested, though that is asked for; `output` is not
+        free, lies inside the project or the source, or cannot be written; or there is no photograph that can be
+        exported.
     StageMissingError, StoreCorruptError, ProjectError
     """
     _check_arguments(to, prefix, split, uncertain_below)
@@ -116,7 +124,12 @@ def export(
             raise UsageError(f"the output {output} lies inside the {what} {inside}: choose another -o")
     _check_free(output, overwrite)
     card = require_groups(folder)
-    images = _grouped_images(folder, uncertain_below)
+    names = load_names(folder)
+    proposals = load_proposals(folder, names)
+    called = names
+    if suggested:
+        called = with_proposals(names, require_suggestions(folder, names, listener).proposals(names))
+    images = _grouped_images(folder, uncertain_below, called, [proposals.get(k) for k in names.group_of().tolist()])
     if to == "folders" and all(container is not None for container in images.containers):
         raise UsageError(
             "all photographs lie inside tar or Parquet files, to which no link can lead: take --to csv, which names "
@@ -187,7 +200,9 @@ def _check_free(output: Path, overwrite: bool) -> None:
         raise UsageError(f"{output} holds an export already: --overwrite replaces it, with all that was changed there")
 
 
-def _grouped_images(project: ProjectFolder, uncertain_below: float) -> GroupedImages:
+def _grouped_images(
+    project: ProjectFolder, uncertain_below: float, called: TopicNames, suggested: Sequence[str | None]
+) -> GroupedImages:
     table, groups = ImageTable.load(project.images, project.image_root), read_table(project.groups)
     shards = open_shards(project)
     rows = np.flatnonzero(np.concatenate([shard.read for shard in shards]))
@@ -212,11 +227,12 @@ def _grouped_images(project: ProjectFolder, uncertain_below: float) -> GroupedIm
         topic=groups["topic"].to_numpy(),
         probability=probability,
         entropy=groups["entropy"].to_numpy(),
-        labels=load_names(project).labels(),
+        labels=called.labels(),
         known=groups["label"].to_pylist(),
         widths=widths,
         heights=heights,
         certain=probability >= np.float32(uncertain_below),
+        suggested=suggested,
     )
 
 

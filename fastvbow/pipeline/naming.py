@@ -14,7 +14,9 @@ from fastvbow.errors import UsageError
 from fastvbow.events import Listener, log_events
 from fastvbow.groups.grouping import read_table
 from fastvbow.groups.names import TopicNames, write_names
+from fastvbow.groups.suggestions import with_proposals
 from fastvbow.pipeline.grouping import rename_groups
+from fastvbow.pipeline.suggested_names import load_proposals, load_suggestions, require_suggestions
 from fastvbow.pipeline.topic_names import load_names, names_path
 from fastvbow.project import ProjectFolder
 
@@ -34,12 +36,15 @@ class NamedGroup:
     name : str or None
     images : int or None
         How many photographs are in it; None where there are no groups yet.
+    suggested : str or None
+        What is suggested for it while it has no name (`fastvbow.pipeline.suggest`).
     """
 
     topic: int
     topics: list[int]
     name: str | None
     images: int | None
+    suggested: str | None = None
 
 
 def name(
@@ -50,9 +55,10 @@ def name(
     from_file: Path | None = None,
     remove: bool = False,
     merging: bool = False,
+    suggested: bool = False,
     listener: Listener = log_events,
 ) -> list[NamedGroup]:
-    """Name a group, or several from a file; without either, tell how they are named.
+    """Name a group, or several from a file or as was suggested; without any, tell how they are named.
 
     Names belong to the topic model: they stay while its bytes are the same, whatever is done again. Another model has
     none yet, and the former ones are kept for the case that theirs returns. ``groups.parquet`` gets them at once.
@@ -72,6 +78,9 @@ def name(
         Take the topic's name away.
     merging : bool, default=False
         Groups that get one name become one group; otherwise that is an error.
+    suggested : bool, default=False
+        Give each group without a name the best one that is suggested for it and for no other group that it fits better
+        (`fastvbow.groups.suggestions.TopicSuggestions.proposals`). Names that are there stay.
     listener : Listener, optional
 
     Returns
@@ -82,20 +91,23 @@ def name(
     Raises
     ------
     UsageError
-        There is no such topic, the name cannot be one or is taken, the file cannot be used, or the arguments do not
-        go together.
+        There is no such topic, the name cannot be one or is taken, the file cannot be used, nothing is suggested, or
+        the arguments do not go together.
     StageMissingError, StoreCorruptError, ProjectError
     """
-    given = [from_file is not None, topic is not None]
+    given = [from_file is not None, topic is not None, suggested]
     if sum(given) > 1 or (topic is not None) != (remove or text is not None) or (remove and text is not None):
         raise UsageError(
             "name takes a topic and its name ('fastvbow name PROJECT 3 kitchen'), a topic and --remove, --from-file "
-            "FILE.csv, or nothing, which lists the names"
+            "FILE.csv, --suggested, or nothing, which lists the names"
         )
+    folder = ProjectFolder.open(project)
 
     def change(names: TopicNames) -> TopicNames:
         if from_file is not None:
             return _from_file(names, from_file, merging)
+        if suggested:
+            return with_proposals(names, require_suggestions(folder, names).proposals(names))
         return names if topic is None else names.with_name(topic, None if remove else text, merge=merging)
 
     return _changed(project, change, listener)
@@ -140,6 +152,7 @@ def _changed(project: Path, change: Callable[[TopicNames], TopicNames], listener
         after = change(before)
         if after != before:
             write_names(names_path(folder, after.topics), after)
+        load_suggestions(folder, after, listener)  # which says where groups have none any more
         rename_groups(folder, listener)  # also what an interrupted call has left
         return _listed(folder, after)
 
@@ -149,8 +162,15 @@ def _listed(project: ProjectFolder, names: TopicNames) -> list[NamedGroup]:
     if project.card("groups") is not None:
         topics = read_table(project.groups)["topic"].to_numpy()
         counts = np.bincount(topics, minlength=names.n_topics).tolist()
+    suggested = load_proposals(project, names)
     return [
-        NamedGroup(group, list(names.members(group)), names.name(group), counts[group] if counts else None)
+        NamedGroup(
+            group,
+            list(names.members(group)),
+            names.name(group),
+            counts[group] if counts else None,
+            suggested.get(group),
+        )
         for group in np.unique(names.group_of()).tolist()
     ]
 
