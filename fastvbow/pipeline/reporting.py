@@ -15,6 +15,8 @@ from fastvbow.evaluation.clustering import clustering_scores
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs
 from fastvbow.groups.grouping import read_table
+from fastvbow.groups.names import TopicNames
+from fastvbow.groups.suggestions import TopicSuggestions
 from fastvbow.images.decode import decode_photograph
 from fastvbow.images.table import ImageTable, readable
 from fastvbow.pipeline.clusters_told import described
@@ -26,14 +28,17 @@ from fastvbow.pipeline.placed_tokens import PlacedTokens
 from fastvbow.pipeline.report_evidence import report_evidence
 from fastvbow.pipeline.report_positions import report_positions
 from fastvbow.pipeline.stage import run_stage
+from fastvbow.pipeline.suggested_names import load_suggestions
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import STAGES, ProjectFolder, StageCard
 from fastvbow.report.build import build_report
-from fastvbow.report.content import ReportContent, Skipped
+from fastvbow.report.content import ReportContent, Skipped, Suggestion
 from fastvbow.report.positions import map_method
 from fastvbow.report.thumbnails import MAX_WIDTH
 
 __all__ = ["report"]
+
+_ON_THE_PAGES = {("groups", "names"), ("groups", "suggested")}  # themselves; their checksums tell nobody anything
 
 
 def report(
@@ -75,14 +80,18 @@ def report(
     UsageError, MissingExtraError
         `layout` is none of these, or cannot be had.
     """
-    folder, workers = ProjectFolder.open(project), effective_jobs(jobs)
+    folder, workers, shown = ProjectFolder.open(project), effective_jobs(jobs), None
     if (groups := folder.card("groups")) is not None:
         require_groups(folder)
         layout = map_method(layout, int(groups.outputs["grouped"]))
+        shown = load_suggestions(folder, load_names(folder), listener)
+    parameters = {"per_topic": per_topic, "uncertain": uncertain, "thumbnails": thumbnails, "layout": layout}
+    if shown is not None:
+        parameters["suggested"] = shown.fingerprint
     return run_stage(
         folder,
         "report",
-        parameters={"per_topic": per_topic, "uncertain": uncertain, "thumbnails": thumbnails, "layout": layout},
+        parameters=parameters,
         after="groups",
         outputs=[folder.report / "index.html"],
         listener=listener,
@@ -110,6 +119,7 @@ def _build(
     # A photograph without a single word has the prior's mixture: the page must not pass it off as a member of a topic.
     shown = np.where(placed.n_tokens[rows] > 0, topic, -1) if placed and by == "topics" else topic
     names = load_names(project)
+    suggestions = load_suggestions(project, names)
     known = [i for i, label in enumerate(labels) if label is not None]
     source = readable(os.fsencode(project.source))
     missing: list[int] = []
@@ -137,6 +147,8 @@ def _build(
         labels=labels if known else None,
         skipped=[Skipped(s["path"], s["reason"]) for s in skipped.to_pylist()],
         parameters=_parameters(cards),
+        suggestions={} if suggestions is None else _suggestions(suggestions, names),
+        suggested_by="" if suggestions is None else _suggested_by(suggestions),
         seconds={stage: card.seconds for stage, card in cards.items()},
         version=__version__,
         topic_names=names.by_group(),
@@ -180,12 +192,34 @@ def _stages(by: str, *, encoded: bool) -> list[str]:
     return [stage for stage in STAGES if stage not in left_out]
 
 
+def _suggestions(found: TopicSuggestions, names: TopicNames) -> dict[int, Suggestion]:
+    """What the groups that are there now may be called."""
+    proposals = found.proposals(names)
+    return {
+        group: Suggestion(
+            proposals.get(group),
+            [(noun.noun, noun.score, noun.definition) for noun in one.nouns],
+            one.caption,
+            one.caption_cosine,
+        )
+        for group, one in found.current(names).items()
+    }
+
+
+def _suggested_by(found: TopicSuggestions) -> str:
+    """``the 82,115 nouns of wordnet and the 40,460 captions of Flickr8k.token.txt, compared in the space conse``."""
+    origin = found.origin
+    texts = [f"the {origin.nouns.rows:,} nouns of {origin.nouns.name}"]
+    if origin.captions is not None:
+        texts.append(f"the {origin.captions.rows:,} captions of {origin.captions.name}")
+    return f"{' and '.join(texts)}, compared in the space {origin.space}"
+
+
 def _parameters(cards: dict[str, StageCard]) -> dict[str, str]:
     """All parameters of all stages, one line each."""
     lines = {}
     for stage, card in cards.items():
-        # the names themselves are on the page
-        for name, value in ((n, v) for n, v in card.parameters.items() if (stage, n) != ("groups", "names")):
+        for name, value in ((n, v) for n, v in card.parameters.items() if (stage, n) not in _ON_THE_PAGES):
             if isinstance(value, dict):
                 value = ", ".join(f"{k} {v}" for k, v in value.items() if k not in {"sha256", "order"})
             # of what was taken over a person wants to know the place, not the fingerprint

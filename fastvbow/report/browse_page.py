@@ -82,6 +82,7 @@ def write_browse(site: Site, layout: Layout, rows: Rows, sprites: Sprites) -> No
                 {
                     "id": topic,
                     "title": wording.printable(layout.title(topic)) if topic >= 0 else "Without a topic",
+                    "suggested": layout.suggested(topic),
                     "page": topic_page(topic) if topic >= 0 else "index.html#without-topic",
                     "start": start,
                     "size": size,

@@ -18,7 +18,7 @@ from fastvbow.errors import UsageError
 from fastvbow.report.evidence import Evidence
 from fastvbow.report.positions import MapInput
 
-__all__ = ["ReportContent", "Skipped"]
+__all__ = ["ReportContent", "Skipped", "Suggestion"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,27 @@ class Skipped:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What a topic may be called, as texts have it that fit its photographs.
+
+    Parameters
+    ----------
+    best : str or None
+        Stands, marked as suggested, where a name would; None: a person gave one, or none can be told.
+    nouns : sequence of (str, float, str)
+        Nouns, the best first, with their scores and definitions; the latter may be empty.
+    caption : str, optional
+        The one nearest to the photographs.
+    caption_cosine : float, optional
+    """
+
+    best: str | None
+    nouns: Sequence[tuple[str, float, str]]
+    caption: str | None = None
+    caption_cosine: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +111,10 @@ class ReportContent:
         Names that a person gave to topics.
     merged : mapping of int to sequence of int
         Topics that a person made one group: the number in `topic` to all of them, rising.
+    suggestions : mapping of int to Suggestion
+        What topics may be called.
+    suggested_by : str
+        Where the suggestions come from, as the end of a sentence.
     silhouettes : sequence of (int, float)
         Where the number of topics was proposed: the numbers that were tried, and the mean silhouette of each.
     made_by : str
@@ -125,6 +150,8 @@ class ReportContent:
     metrics: Mapping[str, float] | None = None
     topic_names: Mapping[int, str] = field(default_factory=dict)
     merged: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    suggestions: Mapping[int, Suggestion] = field(default_factory=dict)
+    suggested_by: str = ""
     silhouettes: Sequence[tuple[int, float]] = ()
     made_by: str = ""
     evidence: Evidence | None = None

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastvbow.report import wording
 from fastvbow.report.choice import Choice, TopicChoice
-from fastvbow.report.content import ReportContent
+from fastvbow.report.content import ReportContent, Suggestion
 from fastvbow.report.thumbnails import Thumbnail
 
 __all__ = ["Layout", "Sheet", "Tile", "topic_page"]
@@ -50,6 +50,8 @@ class Tile:
         Its topic, -1: none.
     other_label : str or None
         Its label where the topic's most frequent one is another.
+    suggested : bool
+        Whether the topic's title is but suggested.
     """
 
     index: int
@@ -61,6 +63,7 @@ class Tile:
     probability: str
     topic: int
     other_label: str | None
+    suggested: bool
 
     @property
     def strip(self) -> bool:
@@ -92,9 +95,14 @@ class Sheet:
     page : str
         Address of its page.
     title : str
-        The name that a person gave, else ``Topic 3``.
+        The name that a person gave, else the one that is suggested, with a question mark, else ``Topic 3``.
     name : str
-        That name, or nothing.
+        The name that a person gave, or nothing.
+    suggested : bool
+        Whether the title is but suggested.
+    suggestion : Suggestion or None
+    bars : list of float
+        The scores of its nouns over the highest one, 0 to 1.
     numbers : str
         ``topic 3``, or of merged ones ``topics 3, 7``.
     size : int
@@ -119,6 +127,9 @@ class Sheet:
     page: str
     title: str
     name: str
+    suggested: bool
+    suggestion: Suggestion | None
+    bars: list[float]
     numbers: str
     size: int
     share: float
@@ -146,6 +157,12 @@ def _mean(values: Iterable[float]) -> str:
     column = np.asarray(values, dtype=np.float64)
     column = column[np.isfinite(column)]
     return _decimal(float(column.mean())) if column.size else "–"
+
+
+def _bars(suggestion: Suggestion | None) -> list[float]:
+    """How long the bar of each noun's score is, of that of the highest one."""
+    scores = [] if suggestion is None else [max(0.0, score) for _, score, _ in suggestion.nouns]
+    return [score / max(scores) if max(scores) > 0 else 0.0 for score in scores]
 
 
 class Layout:
@@ -186,8 +203,15 @@ class Layout:
         return any(self._href(index) for index, thumbnail in self.made.items() if thumbnail)
 
     def title(self, topic: int) -> str:
-        """The name that a person gave to a topic, else ``Topic 3``."""
+        """The name that a person gave to a topic, else the one that is suggested, as ``kitchen?``, else ``Topic 3``."""
+        if self.suggested(topic):
+            return f"{self.content.suggestions[topic].best}?"
         return self.content.topic_names.get(topic) or self.numbers(topic).capitalize()
+
+    def suggested(self, topic: int) -> bool:
+        """Whether a topic's title is one that nobody gave, but that is suggested."""
+        found = self.content.suggestions.get(topic)
+        return found is not None and bool(found.best) and not self.content.topic_names.get(topic)
 
     def numbers(self, topic: int) -> str:
         """``topic 3``, or of merged ones ``topics 3, 7``."""
@@ -216,6 +240,7 @@ class Layout:
             probability=_decimal(content.probability[index]) if topic >= 0 else "",
             topic=topic,
             other_label=label if common and label != common[0][0] else None,
+            suggested=self.suggested(topic),
         )
 
     def tiles(self, indices: Sequence[int]) -> list[Tile]:
@@ -235,6 +260,9 @@ class Layout:
                     page=topic_page(chosen.topic),
                     title=self.title(chosen.topic),
                     name=self.content.topic_names.get(chosen.topic, ""),
+                    suggested=self.suggested(chosen.topic),
+                    suggestion=self.content.suggestions.get(chosen.topic),
+                    bars=_bars(self.content.suggestions.get(chosen.topic)),
                     numbers=self.numbers(chosen.topic),
                     size=size,
                     share=size / n_grouped,

@@ -12,7 +12,7 @@ from report.browser import Browser, needs_browser
 from report.sample import HOSTILE, Report, content, photograph, report_of
 
 from fastvbow.report import browse_page
-from fastvbow.report.content import Skipped
+from fastvbow.report.content import Skipped, Suggestion
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 pytestmark = [needs_browser, pytest.mark.usefixtures("quiet")]
@@ -51,7 +51,17 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Report:
         names=names,
         labels=[INJECTING[i % len(INJECTING)] if i % 5 else None for i in range(40)],
         topic=np.arange(40) % 4,
-        topic_names={0: INJECTING[2], 1: INJECTING[0], 2: INJECTING[6]},
+        topic_names={0: INJECTING[2], 1: INJECTING[0]},
+        suggestions={
+            topic: Suggestion(
+                INJECTING[topic],
+                [(word, 0.4 - 0.1 * i, INJECTING[-1 - i]) for i, word in enumerate(INJECTING)],
+                word,
+                0.5,
+            )
+            for topic, word in enumerate(INJECTING[2:5])
+        },
+        suggested_by=INJECTING[1],
         locate=paths.__getitem__,
         skipped=[Skipped(name, INJECTING[i % 3]) for i, name in enumerate(INJECTING)],
         parameters=dict.fromkeys(INJECTING, INJECTING[0]),
@@ -72,6 +82,10 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Report:
         labels=[LABELS[i % 3] if i % 4 else None for i in range(N)],
         topic=np.where(np.arange(N) % 25 == 3, -1, np.arange(N) % 3),
         topic_names={1: "Topic of cars"},
+        suggestions={
+            1: Suggestion("truck", [("truck", 0.3, "")]),
+            2: Suggestion("harbour", [("harbour", 0.3, "a sheltered port"), ("quay", -0.1, "")], "boats at rest", 0.4),
+        },
         locate=lambda i: None,
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -182,6 +196,41 @@ def test_links_lead_somewhere(browser: Browser, plain: Report) -> None:
     assert all(address.startswith(base) for address in seen)
     files = {address.removeprefix(base).partition("#")[0] for address in seen}
     assert files == set(plain.pages) and all((plain.folder / name).is_file() for name in files)
+
+
+def test_a_suggested_name_looks_suggested(browser: Browser, plain: Report) -> None:
+    """In italics wherever it stands for a name, which one that a person gave is not; and the search knows it."""
+    browser.open(plain.folder / "index.html")
+    titles = browser.run(
+        """return [...document.querySelectorAll(".cards .title")].map((title) => [title.textContent,
+          getComputedStyle(title).fontStyle, title.parentElement.querySelectorAll(".tag").length])"""
+    )
+    assert sorted(titles) == [
+        ["Topic 0", "normal", 0],
+        ["Topic of cars", "normal", 0],
+        ["harbour?", "italic", 1],
+    ]
+    links = """return [...document.querySelectorAll(arguments[0])].map(
+      (a) => [a.textContent, getComputedStyle(a).fontStyle])"""
+    assert {tuple(pair) for pair in browser.run(links, "#uncertain .caption a")} <= {
+        ("Topic 0", "normal"),
+        ("Topic of cars", "normal"),
+        ("harbour?", "italic"),
+    }
+    browse(browser, plain, "q=harbour")
+    assert len(found(browser)) == 60 and browser.text("#status").startswith("64 photographs")
+    assert {tuple(pair) for pair in browser.run(links, "#results .caption a")} == {("harbour?", "italic")}
+    options = browser.run("return [...document.getElementById('topic').options].map((option) => option.textContent)")
+    assert "harbour? suggested (64)" in options and "Topic of cars (64)" in options
+    browser.open(plain.folder / "topic-002.html")
+    assert browser.text("h1") == "harbour?"
+    assert browser.text(".head p").startswith("suggested topic 2 · 64 photographs")
+    widths = browser.run("return [...document.querySelectorAll('.nouns .bar i')].map((i) => i.style.width)")
+    assert widths == ["100%", "0%"]
+    assert browser.text(".nearest") == "Nearest caption: boats at rest cosine 0.400"
+    browser.open(plain.folder / "topic-001.html")
+    assert browser.text("h1") == "Topic of cars"
+    assert browser.text(".nouns .noun") == "truck"
 
 
 def test_the_filters(browser: Browser, plain: Report) -> None:

@@ -14,6 +14,7 @@ from report.sample import content
 from report.test_map_page import order_of, value
 
 from fastvbow.report.build import build_report
+from fastvbow.report.content import Suggestion
 from fastvbow.report.positions import MapInput
 
 pytest.importorskip("selenium", reason="selenium is not installed")
@@ -58,6 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Map:
         ids=[str(i) for i in range(N)],
         topic=rows.argmax(axis=1),
         topic_names={1: "Küche <b>"},
+        suggestions={2: Suggestion("harbour <i>", [("harbour <i>", 0.3, "")])},
         labels=[["sea", "town"][i % 2] if i % 3 else None for i in range(N)],
         read_photograph=flat,
         locate=lambda i: None if i == 7 else Path("/photographs") / names[i],

@@ -122,7 +122,7 @@
     if (href) Object.assign(frame, { href, target: "_blank", rel: "noopener" });
     const caption = element("p", { className: "caption" });
     if (topic.id >= 0) caption.append(element("span", { className: "p" }, probability.toFixed(2)), " ");
-    if (query.topic === null) caption.append(element("a", { href: topic.page, dir: "auto" }, topic.title), " ");
+    if (query.topic === null) caption.append(element("a", { href: topic.page, dir: "auto", className: topic.suggested ? "suggested" : "" }, topic.title), " ");
     if (label !== null) {
       const className = topic.label && topic.label !== label ? "other" : "own-label";
       caption.append(element("span", { className, dir: "auto" }, label), " ");
@@ -258,8 +258,8 @@
     index = await fastvbow.load("index");
     rows = new fastvbow.rows.Rows(index);
     const { topic, label } = form.elements;
-    for (const { id, title, size } of index.topics) {
-      topic.append(element("option", { value: id }, `${title} (${size.toLocaleString("en")})`));
+    for (const { id, title, suggested, size } of index.topics) {
+      topic.append(element("option", { value: id }, `${title}${suggested ? " suggested" : ""} (${size.toLocaleString("en")})`));
     }
     if (index.labelled) {
       for (const [name, n] of index.labels) {

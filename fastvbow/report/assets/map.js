@@ -6,7 +6,8 @@
   const canvas = at("map"), tip = at("tip"), said = at("said");
   let view, rows, index, data;
 
-  const title = (photograph) => photograph.topic.title;
+  const titleOf = ({ title, suggested }) => (suggested ? `${title} (suggested)` : title);
+  const title = (photograph) => titleOf(photograph.topic);
 
   /** What the rows say of a point, once its chunk is there. */
   async function about(i) {
@@ -34,7 +35,7 @@
     showPicture(tip.firstElementChild, i, 160);
     tip.dataset.row = view.row[i];
     const words = tip.lastElementChild;
-    words.textContent = index.topics[view.topic[i]].title;
+    words.textContent = titleOf(index.topics[view.topic[i]]);
     const place = () => {
       const left = x + 18 + tip.offsetWidth > view.width ? x - 18 - tip.offsetWidth : x + 18;
       const top = Math.min(Math.max(4, y - 30), view.height - tip.offsetHeight - 4);
@@ -82,7 +83,7 @@
 
   /** Fill the list of groups that can be shown alone. */
   function listGroups() {
-    const options = view.groups[view.by].flatMap((group, i) => (group ? [element("option", { value: i }, group.name)] : []));
+    const options = view.groups[view.by].flatMap((group, i) => (group ? [element("option", { value: i }, group.suggested ? `${group.name} suggested` : group.name)] : []));
     at("alone").replaceChildren(element("option", { value: "" }, "all"), ...options);
   }
 

@@ -28,11 +28,11 @@ fastvbow.MapView = class {
       this.sizes[2 * i + 1] = data.sizes[2 * pictured + 1];
       pictured++;
     }
-    const group = (name, place) => place && {
-      name, colour: place[0], x: place[1] / 10000, y: place[2] / 10000,
+    const group = (name, place, suggested = false) => place && {
+      name, suggested, colour: place[0], x: place[1] / 10000, y: place[2] / 10000,
     };
     this.groups = {
-      topic: data.topics.map((place, i) => group(index.topics[i].title, place)),
+      topic: data.topics.map((place, i) => group(index.topics[i].title, place, index.topics[i].suggested)),
       label: (data.labels || []).map(([name, , place]) => group(name, place)),
     };
     this.density = data.density;
@@ -277,12 +277,12 @@ fastvbow.MapView = class {
 
   drawNames() {
     const { context } = this, taken = [];
-    context.font = "600 12.5px system-ui, sans-serif";
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.lineJoin = "round";
     this.groups[this.by].forEach((group, number) => {
       if (!group || (this.alone >= 0 && number !== this.alone)) return;
+      context.font = `${group.suggested ? "italic 500" : "600"} 12.5px system-ui, sans-serif`;
       const name = group.name.length > 28 ? `${group.name.slice(0, 27)}…` : group.name;
       const [x, y] = this.toScreen(group.x, group.y), half = context.measureText(name).width / 2 + 4;
       const box = [x - half, y - 9, x + half, y + 9];
