@@ -65,6 +65,7 @@ from fastvbow.cli_report import report
 from fastvbow.cli_select import select
 from fastvbow.cli_study import study
 from fastvbow.cli_subset import subset
+from fastvbow.cli_suggest import suggest
 from fastvbow.cli_tables import count
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
 
@@ -328,6 +329,7 @@ app.command()(assign)
 app.command()(name)
 app.command()(merge)
 app.command()(hints)
+app.command()(suggest)
 app.command()(export)
 app.command()(evaluate)
 app.command()(segments)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastvbow.pipeline.selecting import select
     from fastvbow.pipeline.studying import study
     from fastvbow.pipeline.subsetting import subset
+    from fastvbow.pipeline.suggesting import suggest
     from fastvbow.pipeline.topic_modelling import topics
     from fastvbow.pipeline.verifying import verify
     from fastvbow.pipeline.vocabularies import vocabulary
@@ -55,6 +56,7 @@ __all__ = [
     "select",
     "study",
     "subset",
+    "suggest",
     "topics",
     "verify",
     "vocabulary",
@@ -82,6 +84,7 @@ _HOMES = {
     "select": "selecting",
     "study": "studying",
     "subset": "subsetting",
+    "suggest": "suggesting",
     "topics": "topic_modelling",
     "verify": "verifying",
     "vocabulary": "vocabularies",

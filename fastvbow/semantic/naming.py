@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import UsageError
-from fastvbow.semantic._rows import unit_rows, workers
+from fastvbow.semantic._rows import blocks, unit_rows, workers
 
 __all__ = ["SuggestedNames", "cluster_directions", "suggest_names"]
 
@@ -54,9 +55,10 @@ def cluster_directions(images: Any, labels: NDArray[np.integer], n_clusters: int
     Parameters
     ----------
     images : array-like of shape (n, d)
-        Embeddings in the space of the texts; the clusters may have been found in another one.
+        Embeddings in the space of the texts; the clusters may have been found in another one. A memory map is read a
+        block at a time.
     labels : ndarray of shape (n,), integer
-        From 0; negative ones belong to none.
+        From 0; negative ones belong to none, and their rows may be anything.
     n_clusters : int
 
     Returns
@@ -67,9 +69,11 @@ def cluster_directions(images: Any, labels: NDArray[np.integer], n_clusters: int
     Raises
     ------
     UsageError
-        There are not as many labels as images, or a label is not below n_clusters.
+        There are not as many labels as images, a label is not below n_clusters, or a row that has one no direction.
     """
-    rows = unit_rows(images, "images")
+    rows = images if isinstance(images, np.ndarray) else np.asarray(images)
+    if rows.ndim != 2:
+        rows = unit_rows(rows, "images")  # which says what is wrong
     labels = np.asarray(labels)
     if labels.shape != (len(rows),) or labels.max(initial=-1) >= n_clusters:
         raise UsageError(
@@ -77,8 +81,11 @@ def cluster_directions(images: Any, labels: NDArray[np.integer], n_clusters: int
             f"{n_clusters} clusters"
         )
     sums = np.zeros((n_clusters, rows.shape[1]))
-    for k in range(n_clusters):
-        sums[k] = rows[labels == k].sum(axis=0, dtype=np.float64)
+    for part in blocks(*rows.shape):
+        check_cancelled()
+        used = labels[part] >= 0
+        block = unit_rows(np.where(used[:, None], rows[part], 1), f"the images from {part.start} on")
+        np.add.at(sums, labels[part][used], block[used])
     norm = np.linalg.norm(sums, axis=1, keepdims=True)
     return np.divide(sums, norm, out=np.zeros_like(sums), where=norm > 1e-9).astype(np.float32)
 

@@ -1,0 +1,250 @@
+"""Command ``suggest``: what the groups of a project may be called, by the nouns and captions of text banks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastvbow.cancelling import check_cancelled
+from fastvbow.errors import UsageError
+from fastvbow.events import Event, Listener, log_events
+from fastvbow.executors import effective_jobs
+from fastvbow.groups.names import TopicNames
+from fastvbow.groups.suggestions import (
+    GroupSuggestion,
+    Noun,
+    Origin,
+    TextFile,
+    TopicSuggestions,
+    write_suggestions,
+)
+from fastvbow.pipeline.encoding import open_tokens
+from fastvbow.pipeline.extraction import open_shards
+from fastvbow.pipeline.grouping import load_grouping, rename_groups
+from fastvbow.pipeline.spaces import open_space
+from fastvbow.pipeline.suggested_names import suggestions_path
+from fastvbow.pipeline.text_banks import Captions, Nouns, caption_vectors, noun_vectors
+from fastvbow.pipeline.topic_names import load_names
+from fastvbow.project import ProjectFolder
+from fastvbow.semantic.banks.frequencies import caption_counts
+from fastvbow.semantic.banks.nouns import SIC_PROMPTS
+from fastvbow.semantic.naming import cluster_directions, suggest_names
+
+__all__ = ["PRIOR", "Suggested", "SuggestedGroup", "suggest"]
+
+PRIOR = 0.01
+"""Times the logarithm of one more than the number of captions that have a noun is added to its score."""
+_CONTRAST, _APART = 0.5, 0.9  # of `suggest_names`
+_BLOCK = 1 << 14  # rows of vectors that are looked at together
+
+
+@dataclass(frozen=True)
+class SuggestedGroup:
+    """A group, and what it may be called.
+
+    Attributes
+    ----------
+    topic : int
+        The number it goes by.
+    topics : list of int
+        All its topics, rising.
+    images : int
+        Photographs that were looked at.
+    name : str or None
+        What a person called it.
+    suggested : str or None
+        What it is shown as while it has no name.
+    nouns : list of Noun
+        The best first.
+    caption : str or None
+        The one nearest to its photographs.
+    caption_cosine : float or None
+    """
+
+    topic: int
+    topics: list[int]
+    images: int
+    name: str | None
+    suggested: str | None
+    nouns: list[Noun]
+    caption: str | None
+    caption_cosine: float | None
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """What `suggest` found.
+
+    Attributes
+    ----------
+    origin : Origin
+        Space and banks.
+    groups : list of SuggestedGroup
+        By their numbers.
+    """
+
+    origin: Origin
+    groups: list[SuggestedGroup]
+
+
+def suggest(
+    project: Path,
+    *,
+    space: str,
+    nouns: Path,
+    captions: Path | None = None,
+    n: int = 5,
+    under: Sequence[str] | None = None,
+    images: str = "encode",
+    jobs: int | None = None,
+    device: str = "auto",
+    listener: Listener = log_events,
+) -> Suggested:
+    """Suggest names for the groups of a project: nouns that fit one group and not the others, and the nearest caption.
+
+    A group is the mean direction of its photographs in a space that has texts too (`fastvbow.semantic.naming` says how
+    nouns are ranked, and how often they are right). Merged topics count as one group; photographs without a word are in
+    none. The suggestions are kept beside the names, see `fastvbow.groups.suggestions`; ``groups.parquet`` gets the best
+    ones at once, and a report those that are there when it is made. What a person has named keeps its name.
+
+    Parameters
+    ----------
+    project : Path
+        Its topics have to be finished.
+    space : str
+        Name of a model of photographs and texts, see ``fastvbow models list``.
+    nouns : Path
+        A folder with WordNet's ``data.noun``, or a text file with a noun a line.
+    captions : Path, optional
+        A file of captions (`fastvbow.semantic.banks.captions`). With them each group gets the nearest one, and nouns
+        that occur in many of them are preferred (`PRIOR`).
+    n : int, default=5
+        Nouns a group, at most.
+    under : sequence of str, optional
+        Of WordNet only the kinds of these synsets, as n00027167 for locations; None: all nouns.
+    images : {"encode", "project"}, default="encode"
+        "project": the vectors that the project was made with (``--embeddings``) lie in this space already.
+    jobs : int, optional
+        Threads; None or -1: all processors. The suggestions are the same for any number.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+    listener : Listener, optional
+
+    Returns
+    -------
+    Suggested
+
+    Raises
+    ------
+    UsageError
+        There is no such space, a bank cannot be read, an argument cannot be used, or vectors and texts do not fit.
+    StageMissingError, StoreCorruptError, ProjectError
+    """
+    workers = effective_jobs(jobs)
+    if n < 1:
+        raise UsageError(f"a group gets 1 name or more suggested, not {n}")
+    folder = ProjectFolder.open(project)
+    folder.require("topics")
+    opened = open_space(space, device=device, images=images)
+    # which may take long, and needs nothing of the project
+    bank = noun_vectors(opened, nouns, prompts=SIC_PROMPTS, under=under, jobs=workers, listener=listener)
+    texts = None if captions is None else caption_vectors(opened, captions, jobs=workers, listener=listener)
+    with folder.lock():
+        names = load_names(folder, listener)
+        vectors = opened.image_vectors(folder, jobs=workers, listener=listener)
+        labels = _labels(folder, vectors)
+        origin = Origin(
+            opened.name,
+            opened.fingerprint,
+            _text_file(nouns, len(bank.bank)),
+            None if captions is None or texts is None else _text_file(captions, len(texts.texts)),
+            tuple(SIC_PROMPTS),
+            tuple(under or ()),
+            {"n": float(n), "contrast": _CONTRAST, "apart": _APART} | ({} if texts is None else {"prior": PRIOR}),
+        )
+        listener(Event("suggest", "begin", f"{len(bank.bank)} nouns for {len(np.unique(names.group_of()))} groups"))
+        found = _suggestions(names, vectors, labels, bank, texts, n, workers)
+        whole = TopicSuggestions(names.topics, names.n_topics, origin, found)
+        write_suggestions(suggestions_path(folder, names.topics), whole)
+        rename_groups(folder, listener)
+    proposals = whole.proposals(names)
+    listener(Event("suggest", "end", f"{len(proposals)} groups without a name have a suggested one"))
+    return Suggested(
+        origin,
+        [
+            SuggestedGroup(
+                one.topics[0],
+                list(one.topics),
+                one.images,
+                names.name(one.topics[0]),
+                proposals.get(one.topics[0]),
+                list(one.nouns),
+                one.caption,
+                one.caption_cosine,
+            )
+            for one in found
+        ],
+    )
+
+
+def _labels(project: ProjectFolder, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The group of each row of the image table; -1 for those that are in none, or have no vector."""
+    read = np.concatenate([shard.read for shard in open_shards(project)])
+    if len(vectors) != len(read):
+        raise UsageError(f"there are {len(vectors)} vectors for the {len(read)} images of {project.root}")
+    labels = np.full(len(read), -1, np.int64)
+    labels[read] = load_grouping(project, "none").topic
+    labels[np.concatenate([np.diff(tokens.offsets) for tokens in open_tokens(project)]) == 0] = -1
+    for start in range(0, len(vectors), _BLOCK):
+        check_cancelled()
+        labels[start : start + _BLOCK][~vectors[start : start + _BLOCK].any(axis=1)] = -1
+    return labels
+
+
+def _suggestions(
+    names: TopicNames,
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    bank: Nouns,
+    captions: Captions | None,
+    n: int,
+    jobs: int,
+) -> tuple[GroupSuggestion, ...]:
+    groups = np.unique(names.group_of())
+    found = suggest_names(
+        cluster_directions(vectors, labels, names.n_topics),
+        bank.vectors,
+        bank.bank.words,
+        n=n,
+        contrast=_CONTRAST,
+        apart=_APART,
+        prior=None if captions is None else PRIOR * np.log1p(caption_counts(bank.bank.words, captions.texts)),
+        captions=None if captions is None else captions.vectors,
+        caption_texts=None if captions is None else captions.texts,
+        n_jobs=jobs,
+    )
+    sizes = np.bincount(labels[labels >= 0], minlength=names.n_topics)
+    return tuple(
+        GroupSuggestion(
+            names.members(group),
+            int(sizes[group]),
+            tuple(
+                Noun(noun, round(score, 6), bank.bank.definitions[row])
+                for noun, score, row in zip(one.nouns, one.scores, one.rows, strict=True)
+            ),
+            one.caption,
+            None if one.caption_cosine is None else round(one.caption_cosine, 6),
+        )
+        for group, one in ((group, found[group]) for group in groups.tolist())
+    )
+
+
+def _text_file(path: Path, rows: int) -> TextFile:
+    """What a bank was read from; of a folder of WordNet's the file with its nouns."""
+    file = path / "data.noun" if path.is_dir() else path
+    with file.open("rb") as handle:
+        return TextFile(path.resolve().name, hashlib.file_digest(handle, "sha256").hexdigest(), rows)
