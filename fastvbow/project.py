@@ -14,8 +14,9 @@ Format ``fastvbow-project``, version 1
   name, flushed and renamed, so a reader sees all of it or nothing. Photographs are grouped by topics or by clusters:
   the card of ``groups`` has which of the two fed it.
 - What a person says of a project is no stage's output, and MUST NOT be removed when a stage is done again: ``names/``
-  (see `fastvbow.groups.names`), ``labels.parquet`` (see `fastvbow.images.stored_labels`), and ``added.parquet``, the
-  images that were added from elsewhere than ``source`` or later, an image table in the order in which they came.
+  (see `fastvbow.groups.names`; what `fastvbow.groups.suggestions` keeps there MAY be removed), ``labels.parquet`` (see
+  `fastvbow.images.stored_labels`), and ``added.parquet``, the images that were added from elsewhere than ``source`` or
+  later, an image table in the order in which they came.
 - ``adding/`` is a project in which further images wait until all is known of them; a writer MAY remove it. ``change/``
   is a change of several files at once, which whoever opens the project MUST complete (see `fastvbow.changes`).
 - ``drift.safetensors`` (see `fastvbow.pipeline.drift`) and ``spaces/`` (see `fastvbow.pipeline.space_vectors`) are

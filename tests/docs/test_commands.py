@@ -56,6 +56,8 @@ NOT_RUN = {
     r"fastvbow models export .*": "wants PyTorch and weights on this machine",
     r"fastvbow study ADE20K_2021_17_01/ .*": "the data set is not free to ship, and the study takes hours",
     r"fastvbow study scenes/ -o study/ --words 150,200,300 .*": "takes 12 minutes",
+    r"fastvbow suggest .*": "wants a text encoder, which is not shipped",
+    r"fastvbow (name|export) .*--suggested": "wants what 'suggest' has found",
     r"python benchmarks/.*": "takes minutes to hours; the benchmarks have tests of their own",
 }
 """What is shown and not run, as a pattern of the whole command, and why."""

@@ -16,9 +16,11 @@ from fastvbow.errors import StageMissingError, StoreCorruptError, UsageError
 from fastvbow.groups.suggestions import read_suggestions
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline import suggesting
+from fastvbow.pipeline.adding_spaces import add_conse
 from fastvbow.pipeline.annotation_export import export
 from fastvbow.pipeline.annotation_import import import_labels
 from fastvbow.pipeline.naming import merge, name
+from fastvbow.pipeline.space_trial import TextOptions
 from fastvbow.pipeline.suggesting import suggest
 from fastvbow.project import ProjectFolder
 
@@ -26,6 +28,56 @@ NOUNS = {"coast": 0, "shore": 0, "kitchen": 1, "stove": 1, "street": 2, "=road":
 """Nouns, and the topic whose photographs they stand for: the first of each lies nearer."""
 HOSTILE = "<script>alert(\"1\")</script> & 'a meadow'"
 WIDTH = 8
+SHOWN = {
+    "astronaut": "spacesuit",
+    "cat": "cat",
+    "coffee": "cup of coffee",
+    "dahlia": "flower",
+    "dandelion": "dandelion",
+}
+"""What the photographs of `small_folder` show."""
+OTHERS = [
+    "airport",
+    "apple",
+    "ball",
+    "bed",
+    "bicycle",
+    "boat",
+    "book",
+    "bottle",
+    "bridge",
+    "car",
+    "chair",
+    "church",
+    "clock",
+    "cow",
+    "door",
+    "elephant",
+    "fence",
+    "fish",
+    "garden",
+    "guitar",
+    "horse",
+    "house",
+    "kitchen",
+    "ladder",
+    "lamp",
+    "mountain",
+    "piano",
+    "river",
+    "road",
+    "ship",
+    "shoe",
+    "snow",
+    "street",
+    "table",
+    "tower",
+    "train",
+    "tree",
+    "truck",
+    "waterfall",
+    "window",
+]
 
 
 class Toy:
@@ -374,6 +426,32 @@ def test_photographs_without_words_do_not_count(sift_copy, toy, banks, monkeypat
     found = suggesting._labels(folder, toy.image_vectors(folder))
     assert np.flatnonzero(found < 0).tolist() == [0, 5], "one has no word, one no vector"
     assert np.array_equal(np.delete(found, [0, 5]), np.delete(whole, [0, 5]))
+
+
+@pytest.mark.data
+def test_real_photographs_and_texts(small_copy, data_folder, tmp_path, monkeypatch, cli):
+    """Photographs of the demo in the ConSE space: what they show is among the first nouns of a list."""
+    pytest.importorskip("tokenizers")
+    encoder = data_folder / "bge_small_en"
+    if not encoder.is_dir():
+        pytest.skip(f"{encoder} is not there")
+    monkeypatch.setenv("FASTVBOW_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("FASTVBOW_TEXTS", str(tmp_path / "texts"))
+    add_conse(encoder / "model.onnx", encoder / "tokenizer.json", options=TextOptions(pooling="cls"))
+    (tmp_path / "nouns.txt").write_text("\n".join([*SHOWN.values(), *OTHERS]))
+    outcome = cli("suggest", small_copy, "--space", "conse", "--nouns", tmp_path / "nouns.txt", "--json", "-n", 3)
+    assert outcome.code == 0, outcome.err
+    first = (small_copy / "groups.parquet").read_bytes()
+    told = columns(small_copy)
+    right = [
+        SHOWN[label] in {noun["noun"] for noun in group["nouns"]}
+        for group in json.loads(outcome.out)["groups"]
+        for label, topic in zip(told["label"], told["topic"], strict=True)
+        if topic == group["topic"]
+    ]
+    assert np.mean(right) > 0.7, "all but the portrait, of which no word here tells"
+    assert cli("suggest", small_copy, "--space", "conse", "--nouns", tmp_path / "nouns.txt", "-n", 3, "-j", 1).code == 0
+    assert (small_copy / "groups.parquet").read_bytes() == first
 
 
 def test_an_archived_project(tmp_path, toy, banks):

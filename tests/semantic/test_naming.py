@@ -53,6 +53,22 @@ def test_hubs_name_nothing():
     assert {names.nouns[0] for names in suggest_names(centers, nouns, words, contrast=0)} == {"everything"}
 
 
+def test_rows_without_a_label_may_be_anything(tmp_path, monkeypatch):
+    """Also in a memory map, and whatever the blocks are."""
+    images, labels = some(40), np.arange(40) % 3 - 1
+    whole = cluster_directions(images, labels, 2)
+    for k in range(2):
+        np.testing.assert_allclose(whole[k], unit(images[labels == k].sum(axis=0)[None])[0], atol=1e-6)
+    images[labels < 0] = np.array([0, np.nan])[np.arange(8) % 2]
+    np.save(tmp_path / "images.npy", images)
+    monkeypatch.setattr(_rows, "CELLS", 1)
+    monkeypatch.setattr(_rows, "LEAST_ROWS", 7)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    np.testing.assert_allclose(cluster_directions(mapped, labels, 2), whole, atol=1e-7)
+    with pytest.raises(UsageError, match="has no direction"):
+        cluster_directions(mapped, np.abs(labels), 2)
+
+
 def test_captions_come_with_their_cosine():
     centers, captions = some(3), some(90, seed=3)
     texts = [f"caption {i}" for i in range(90)]
