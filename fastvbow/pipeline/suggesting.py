@@ -26,6 +26,7 @@ from fastvbow.groups.suggestions import (
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import load_grouping, rename_groups
+from fastvbow.pipeline.mixtures import grouped_by
 from fastvbow.pipeline.spaces import open_space
 from fastvbow.pipeline.suggested_names import suggestions_path
 from fastvbow.pipeline.text_banks import Captions, Nouns, caption_vectors, noun_vectors
@@ -108,14 +109,14 @@ def suggest(
     """Suggest names for the groups of a project: nouns that fit one group and not the others, and the nearest caption.
 
     A group is the mean direction of its photographs in a space that has texts too (`fastvbow.semantic.naming` says how
-    nouns are ranked, and how often they are right). Merged topics count as one group; photographs without a word are in
-    none. The suggestions are kept beside the names, see `fastvbow.groups.suggestions`; ``groups.parquet`` gets the best
-    ones at once, and a report those that are there when it is made. What a person has named keeps its name.
+    nouns are ranked, and how often they are right). Merged topics count as one group; photographs without a visual word
+    are in none. The suggestions are kept beside the names, see `fastvbow.groups.suggestions`; ``groups.parquet`` gets
+    the best ones at once, and a report those that are there when it is made. What a person has named keeps its name.
 
     Parameters
     ----------
     project : Path
-        Its topics have to be finished.
+        Its topics or clusters have to be finished.
     space : str
         Name of a model of photographs and texts, see ``fastvbow models list``.
     nouns : Path
@@ -148,7 +149,7 @@ def suggest(
     if n < 1:
         raise UsageError(f"a group gets 1 name or more suggested, not {n}")
     folder = ProjectFolder.open(project)
-    folder.require("topics")
+    folder.require(grouped_by(folder))
     opened = open_space(space, device=device, images=images)
     # which may take long, and needs nothing of the project
     bank = noun_vectors(opened, nouns, prompts=SIC_PROMPTS, under=under, jobs=workers, listener=listener)
@@ -198,7 +199,8 @@ def _labels(project: ProjectFolder, vectors: NDArray[np.float32]) -> NDArray[np.
         raise UsageError(f"there are {len(vectors)} vectors for the {len(read)} images of {project.root}")
     labels = np.full(len(read), -1, np.int64)
     labels[read] = load_grouping(project, "none").topic
-    labels[np.concatenate([np.diff(tokens.offsets) for tokens in open_tokens(project)]) == 0] = -1
+    if grouped_by(project) == "topics":  # whose mixture of a photograph without words is the prior's
+        labels[np.concatenate([np.diff(tokens.offsets) for tokens in open_tokens(project)]) == 0] = -1
     for start in range(0, len(vectors), _BLOCK):
         check_cancelled()
         labels[start : start + _BLOCK][~vectors[start : start + _BLOCK].any(axis=1)] = -1

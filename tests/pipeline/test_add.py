@@ -490,7 +490,7 @@ def test_an_archived_project(parted, tmp_path):
     recorder = add(project, parted[1])
     assert recorder.added.n_new == 8
     np.testing.assert_array_equal(theta_of(project)[12:], wanted.theta)
-    assert [{**row, "name": None} for row in old] == groups_of(project)[:12]
+    assert [{**row, "name": None, "suggested": None} for row in old] == groups_of(project)[:12]
     assert pipeline.evaluate(project, labels="parent").n_images == 20
 
 

@@ -12,6 +12,7 @@ import pytest
 from conftest import SIFT, Recorder, snapshot
 
 from fastvbow import Project, pipeline
+from fastvbow.config import ClusterConfig
 from fastvbow.errors import StageMissingError, StoreCorruptError, UsageError
 from fastvbow.groups.suggestions import read_suggestions
 from fastvbow.images.table import ImageTable
@@ -390,6 +391,24 @@ def test_photographs_without_words_do_not_count(sift_copy, toy, banks, monkeypat
     found = suggesting._labels(folder, toy.image_vectors(folder))
     assert np.flatnonzero(found < 0).tolist() == [0, 5], "one has no word, one no vector"
     assert np.array_equal(np.delete(found, [0, 5]), np.delete(whole, [0, 5]))
+
+
+def test_clusters_get_names_of_their_own(small_copy, toy, banks):
+    """And the topics have theirs back when the photographs are grouped by them again."""
+    topics = columns(small_copy)
+    toy.topic_of = {path: topic % 4 for path, topic in zip(topics["path"], topics["topic"], strict=True)}
+    suggest(small_copy, space="toy", nouns=banks[0])
+    before = columns(small_copy)
+    pipeline.cluster(small_copy, ClusterConfig(clusters=4), report=False, jobs=1)
+    clusters = columns(small_copy)
+    assert set(clusters["suggested"]) == {None}
+    toy.topic_of = dict(zip(clusters["path"], clusters["topic"], strict=True))
+    found = suggest(small_copy, space="toy", nouns=banks[0])
+    assert {group.topic: group.suggested for group in found.groups} == BEST
+    assert columns(small_copy)["suggested"] == [BEST[cluster] for cluster in clusters["topic"]]
+    assert len(list((small_copy / "names").glob("*.suggested.json"))) == 2
+    pipeline.groups(small_copy, by="topics", labels="parent")
+    assert columns(small_copy)["suggested"] == before["suggested"]
 
 
 @pytest.mark.data
