@@ -51,6 +51,8 @@ class Clustered:
         Photographs.
     space : str
         What they were compared in: the name of a space, or "own" for the project's own vectors.
+    suggested : bool
+        Whether names were suggested for the clusters.
     page : Path or None
         The report, if one was asked for.
     seconds : float
@@ -63,6 +65,7 @@ class Clustered:
     grouped: int
     skipped: int
     space: str
+    suggested: bool
     page: Path | None
     seconds: float
 
@@ -97,7 +100,8 @@ def cluster(
     images : {"encode", "project"}, default="encode"
         "project": the project's own vectors were made by the space's image encoder.
     nouns : Path, optional
-        Nouns for ``tac``, ``tac-trained``, ``cae`` and ``sic``: a folder of WordNet, or a file with one a line.
+        Nouns for ``tac``, ``tac-trained``, ``cae`` and ``sic``: a folder of WordNet, or a file with one a line. With
+        any method, clusters get names suggested of them (`fastvbow.pipeline.suggest`).
     captions : Path, optional
         Captions for ``cae``: Flickr8k's format, COCO's JSON, or one a line.
     labels : str, optional
@@ -158,6 +162,18 @@ def cluster(
         )
         labels = _labels_of(folder) if labels is None else labels
         grouped = pipeline.groups(project, labels=labels, by="cluster", listener=listener)
+        suggested = opened is not None and nouns is not None
+        if opened is not None and nouns is not None:
+            pipeline.suggest(
+                project,
+                space=space,
+                nouns=nouns,
+                captions=captions,
+                images=images,
+                jobs=jobs,
+                device=device,
+                listener=listener,
+            )
         page = project / pipeline.report(project, jobs=jobs, listener=listener).outputs["page"] if report else None
     return Clustered(
         config.method,
@@ -166,6 +182,7 @@ def cluster(
         int(grouped.outputs["grouped"]),
         int(grouped.outputs["skipped"]),
         space or "own",
+        suggested,
         page,
         stage.seconds,
     )
