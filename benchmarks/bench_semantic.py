@@ -16,6 +16,7 @@ that has the name of the class that most of the group's photographs have.
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,8 +28,9 @@ from _semantic_speed import speed_rows
 
 from fastvbow.evaluation.clustering import clustering_scores
 from fastvbow.semantic import CAE, ICBPL, SIC, TAC
+from fastvbow.semantic._principal import principal_components
 from fastvbow.semantic.banks.frequencies import caption_counts
-from fastvbow.semantic.banks.nouns import SIC_PROMPTS, NounBank, nouns_of_wordnet
+from fastvbow.semantic.banks.nouns import NounBank, nouns_of_wordnet, place_kinds
 from fastvbow.semantic.naming import cluster_directions, suggest_names
 from fastvbow.semantic.spherical import spherical_kmeans
 
@@ -46,14 +48,25 @@ CLASSES = {
     "buses": ("bus",),
 }
 """What WordNet calls the classes, where it is not the folder's name or its singular."""
-PLACES = ("n04341686", "n02735688", "n09287968", "n00027167", "n04564698", "n03315023", "n09225146")
-"""Structures, areas, geological formations, locations, ways, facilities and bodies of water, in WordNet 3.0."""
+
+PLAIN_ICBPL = {"principal": None, "init": "random", "weights": (1, 1, 1, 2), "epochs": 50, "least_steps": 1000}
+"""ICBPL without what is added to it."""
+SLOTS = (2, 3)
+"""Of five names: things, and places."""
 
 Method = Callable[[Photographs, int], np.ndarray]
 
 
 def clustered(rows: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
     return spherical_kmeans(np.ascontiguousarray(rows, np.float32), n_clusters, n_init=20, random_state=seed).labels
+
+
+def components(rows: np.ndarray) -> np.ndarray:
+    """What ICBPL begins with, at unit length."""
+    found = principal_components(np.ascontiguousarray(rows, np.float32), 25, 0.5)
+    assert found is not None
+    on_them = found.of(rows)
+    return on_them / np.linalg.norm(on_them, axis=1, keepdims=True)
 
 
 def beside(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -95,21 +108,26 @@ def methods(space: ConseSpace) -> dict[str, Method]:
         "CAE, side by side, equal weights": cae(fusion="concat", weights="equal"),
         "TAC, trained": tac(trained=True),
         "SIC": sic(),
-        "SIC, from the centres of K-Means": sic(init="centers"),
+        "SIC, from random heads": sic(init="random"),
         "ICBPL": icbpl("conse"),
-        "pooled: ICBPL": icbpl("pooled"),
-        "pooled: ICBPL, weights=(1, 1, .1, 2)": icbpl("pooled", weights=(1, 1, 0.1, 2)),
+        "ICBPL, nothing added": icbpl("conse", **PLAIN_ICBPL),
+        "K-Means on ICBPL's components": lambda of, seed: clustered(components(of.conse), of.n_classes, seed),
         "pooled: K-Means": lambda of, seed: clustered(of.pooled, of.n_classes, seed),
+        "pooled: ICBPL": icbpl("pooled"),
+        "pooled: ICBPL, nothing added": icbpl("pooled", **PLAIN_ICBPL),
+        "pooled: K-Means on ICBPL's components": lambda of, seed: clustered(components(of.pooled), of.n_classes, seed),
         "pooled: beside TAC's counterparts": pooled_and_nouns,
         "pooled: beside CAE's embedding": pooled_and_cae,
     }
 
 
-def group_rows(space: ConseSpace, names: Sequence[str], seeds: Sequence[int]) -> Iterator[str]:
+def group_rows(space: ConseSpace, names: Sequence[str], seeds: Sequence[int], wanted: str) -> Iterator[str]:
     sets = [space.photographs(name) for name in names]
     yield "| | " + " | ".join(f"{of.name}: ACC, NMI, ARI" for of in sets) + " |"
     yield "|---|" + "---|" * len(sets)
     for what, method in methods(space).items():
+        if not re.fullmatch(wanted, what):
+            continue
         cells = []
         for of in sets:
             found = [clustering_scores(of.labels, method(of, seed)) for seed in seeds]
@@ -129,16 +147,19 @@ def right_names(space: ConseSpace, label: str) -> set[str]:
 
 
 def name_rows(space: ConseSpace, names: Sequence[str], seeds: Sequence[int], *, show: bool) -> Iterator[str]:
-    banks = {
-        "all kinds of things": small(nouns_of_wordnet(space.wordnet, instances=False)),
-        "places": small(nouns_of_wordnet(space.wordnet, instances=False, under=PLACES)),
+    bank, rows = small(nouns_of_wordnet(space.wordnet), space)
+    place = place_kinds(space.wordnet, bank)
+    prior = 0.02 * np.log1p(caption_counts(bank.words, space.captions))
+    banks: dict[str, tuple[int, ...] | None] = {
+        "all, the five best": None,
+        "all, two of things and three of places": SLOTS,
+        "places alone": (0, 5),
     }
     yield "| bank | nouns | " + " | ".join(names) + " |"
     yield "|---|---|" + "---|" * len(names)
     shown = []
-    for what, bank in banks.items():
-        rows = described(space, bank, banks["all kinds of things"])
-        prior = 0.01 * np.log1p(caption_counts(bank.words, space.captions))
+    for what, slots in banks.items():
+        kinds = {} if slots is None else {"kinds": place, "slots": slots}
         cells = []
         for name in names:
             of, hits = space.photographs(name), []
@@ -146,7 +167,7 @@ def name_rows(space: ConseSpace, names: Sequence[str], seeds: Sequence[int], *, 
                 labels = clustered(of.conse, of.n_classes, seed)
                 centers = cluster_directions(of.conse, labels, of.n_classes)
                 texts = {"captions": space.caption_rows, "caption_texts": space.captions}
-                found = suggest_names(centers, rows, bank.words, prior=prior, **texts)
+                found = suggest_names(centers, rows, bank.words, prior=prior, **texts, **kinds)
                 classes = [Counter(of.labels[labels == k].tolist()).most_common(1)[0][0] for k in range(of.n_classes)]
                 right = [
                     any(noun.casefold() in right_names(space, label) for noun in names_of.nouns)
@@ -158,23 +179,21 @@ def name_rows(space: ConseSpace, names: Sequence[str], seeds: Sequence[int], *, 
                         nouns = ", ".join(names_of.nouns)
                         shown.append(f"| {what} | {label} | {'yes' if hit else 'no'} | {nouns} | {names_of.caption} |")
             cells.append(f"{np.mean(hits):.1f} of {of.n_classes}")
-        yield f"| {what} | {len(bank):,} | " + " | ".join(cells) + " |"
+        n_nouns = len(bank) if slots is None or slots[0] else int(place.sum())
+        yield f"| {what} | {n_nouns:,} | " + " | ".join(cells) + " |"
     if show:
         yield from ["", "| bank | class | right | names | nearest caption |", "|---|---|---|---|---|", *shown]
 
 
-def small(bank: NounBank) -> NounBank:
-    """The nouns that are written small: not genera, makes and peoples."""
-    rows = [row for row in zip(bank.words, bank.definitions, bank.synsets, strict=True) if row[0] == row[0].lower()]
-    return NounBank(*(tuple(column) for column in zip(*rows, strict=True)))
-
-
-def described(space: ConseSpace, bank: NounBank, whole: NounBank) -> np.ndarray:
-    """The mean of the embeddings of "a photo of a WORD" and "a photo of a WORD, DEFINITION"; `whole` is encoded."""
-    plain, with_text = (space.texts(texts, SIC_PROMPTS) for texts in (whole.words, whole.described()))
-    place = {key: i for i, key in enumerate(zip(whole.synsets, whole.words, strict=True))}
-    chosen = [place[key] for key in zip(bank.synsets, bank.words, strict=True)]
-    return np.asarray((plain + with_text)[chosen])
+def small(bank: NounBank, space: ConseSpace) -> tuple[NounBank, np.ndarray]:
+    """The kinds of things that are written small, not genera, makes and peoples; and their embeddings."""
+    chosen = [
+        i
+        for i, (word, synset) in enumerate(zip(bank.words, bank.synsets, strict=True))
+        if word == word.lower() and not space.wordnet.by_name[synset].is_instance
+    ]
+    columns = (tuple(column[i] for i in chosen) for column in (bank.words, bank.definitions, bank.synsets))
+    return NounBank(*columns), np.asarray(space.nouns[chosen])
 
 
 def main() -> None:
@@ -183,6 +202,7 @@ def main() -> None:
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--only", choices=["groups", "names", "speed"])
+    parser.add_argument("--methods", default=".*", help="a regular expression that the whole of a row's name fits")
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--show-names", action="store_true", help="the names themselves, of the first seed")
@@ -196,7 +216,7 @@ def main() -> None:
         return
     space = ConseSpace(given.data, given.wordnet, given.scratch)
     if given.only in (None, "groups"):
-        for line in group_rows(space, names, seeds):
+        for line in group_rows(space, names, seeds, given.methods):
             print(line, flush=True)
     if given.only in (None, "names"):
         for line in name_rows(space, names, seeds, show=given.show_names):

@@ -96,9 +96,11 @@ def suggest_names(
     words: Sequence[str],
     *,
     n: int = 5,
-    contrast: float = 0.5,
-    apart: float = 0.9,
+    contrast: float = 0.8,
+    apart: float = 0.78,
     prior: NDArray[np.floating] | None = None,
+    kinds: NDArray[np.integer] | None = None,
+    slots: Sequence[int] | None = None,
     captions: Any = None,
     caption_texts: Sequence[str] | None = None,
     n_jobs: int | None = None,
@@ -118,13 +120,19 @@ def suggest_names(
     words : sequence of str, of length M
     n : int, default=5
         Names a cluster at most.
-    contrast : float, default=0.5
+    contrast : float, default=0.8
         Without effect where there is one centre alone.
-    apart : float, default=0.9
+    apart : float, default=0.78
         1 leaves out equal words alone.
     prior : ndarray of shape (M,), floating, optional
-        Added to the score, for nouns that are likelier than others; .01 log(1 + number of captions that have the noun)
+        Added to the score, for nouns that are likelier than others; .02 log(1 + number of captions that have the noun)
         does well, see `fastvbow.semantic.banks.frequencies.caption_counts`.
+    kinds : ndarray of shape (M,), integer, optional
+        What kind of noun each is, from 0; given with `slots`. In one bank the names of scenes are hidden behind those
+        of the things in them; see `fastvbow.semantic.banks.nouns.place_kinds`.
+    slots : sequence of int, optional
+        How many names of each kind a cluster gets at most, in the order of the kinds; `n` has no effect then. A kind
+        without a slot gives no names.
     captions : array-like of shape (L, d), optional
         Embeddings of captions.
     caption_texts : sequence of str, of length L, optional
@@ -150,8 +158,9 @@ def suggest_names(
         )
     if (captions is None) != (caption_texts is None):
         raise UsageError("captions are given by their embeddings and their texts: give both or neither")
+    kinds, slots = _checked_kinds(kinds, slots, len(bank), n)
     used = np.flatnonzero(centers.any(axis=1))
-    best = _candidates(centers[used], bank, contrast if len(used) > 1 else 0.0, prior, n_jobs)
+    best = _best_of_kinds(centers[used], bank, contrast if len(used) > 1 else 0.0, prior, kinds, slots, n_jobs)
     nearest = None
     if captions is not None and caption_texts is not None:
         rows = unit_rows(captions, "captions", centers.shape[1])
@@ -160,7 +169,7 @@ def suggest_names(
         nearest = _candidates(centers[used], rows, 0.0, None, n_jobs, most=1)
     found = [SuggestedNames((), (), (), None, None)] * len(centers)
     for at, k in enumerate(used):
-        chosen = _apart(best[0][at], bank, words, n, apart)
+        chosen = _apart(best[0][at], bank, words, kinds, slots, apart)
         caption = None if nearest is None else int(nearest[0][at, 0])
         found[k] = SuggestedNames(
             tuple(words[int(best[0][at, i])] for i in chosen),
@@ -199,17 +208,71 @@ def _candidates(
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _apart(rows: NDArray[np.int64], bank: NDArray[np.float32], words: Sequence[str], n: int, apart: float) -> list[int]:
-    """Places in `rows` of the first n nouns that say something that those before did not."""
+def _checked_kinds(
+    kinds: NDArray[np.integer] | None, slots: Sequence[int] | None, n_nouns: int, n: int
+) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+    """Kinds and slots as they are worked with: one kind with n slots where none are given."""
+    if (kinds is None) != (slots is None):
+        raise UsageError("kinds of nouns and slots for them go together: give both or neither")
+    if kinds is None or slots is None:
+        return np.zeros(n_nouns, np.int64), (n,)
+    found = np.asarray(kinds)
+    if found.shape != (n_nouns,) or found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= len(slots):
+        raise UsageError(
+            f"kinds of shape {found.shape} and type {found.dtype} do not fit {n_nouns} nouns and {len(slots)} slots: "
+            "give an integer from 0 for every noun, and a number of slots for every kind"
+        )
+    if min(slots) < 0 or sum(slots) < 1:
+        raise UsageError(f"slots={tuple(slots)} cannot be used; give numbers of 0 or more, one of them above 0")
+    return found.astype(np.int64), tuple(int(number) for number in slots)
+
+
+def _best_of_kinds(
+    centers: NDArray[np.float32],
+    bank: NDArray[np.float32],
+    contrast: float,
+    prior: NDArray[np.floating] | None,
+    kinds: NDArray[np.int64],
+    slots: tuple[int, ...],
+    n_jobs: int | None,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The candidates of all kinds that have slots, the best first, and the scores."""
+    rows, scores = [], []
+    for kind, number in enumerate(slots):
+        members = np.flatnonzero(kinds == kind)
+        if number and len(members):
+            whole = len(members) == len(bank)
+            of_kind = None if prior is None else prior[members]
+            found = _candidates(centers, bank if whole else bank[members], contrast, of_kind, n_jobs)
+            rows.append(members[found[0]])
+            scores.append(found[1])
+    if not rows:
+        raise UsageError("no noun is of a kind that has a slot: give slots to a kind of the bank")
+    all_rows, all_scores = np.concatenate(rows, axis=1), np.concatenate(scores, axis=1)
+    order = np.argsort(-all_scores, axis=1, kind="stable")
+    return np.take_along_axis(all_rows, order, axis=1), np.take_along_axis(all_scores, order, axis=1)
+
+
+def _apart(
+    rows: NDArray[np.int64],
+    bank: NDArray[np.float32],
+    words: Sequence[str],
+    kinds: NDArray[np.int64],
+    slots: tuple[int, ...],
+    apart: float,
+) -> list[int]:
+    """Places in `rows` of the first nouns that say something that those before did not, as far as slots go."""
     vectors = bank[rows]
+    left = list(slots)
     said: set[str] = set()
     chosen: list[int] = []
     for i, row in enumerate(rows):
-        word = words[int(row)].casefold()
-        if len(chosen) == n:
+        word, kind = words[int(row)].casefold(), int(kinds[row])
+        if not any(left):
             break
-        if word in said or (chosen and float((vectors[chosen] @ vectors[i]).max()) > apart):
+        if not left[kind] or word in said or (chosen and float((vectors[chosen] @ vectors[i]).max()) > apart):
             continue
         said.add(word)
         chosen.append(i)
+        left[kind] -= 1
     return chosen

@@ -10,7 +10,7 @@ import pytest
 from fastvbow.errors import UsageError
 from fastvbow.semantic.banks.captions import read_captions
 from fastvbow.semantic.banks.frequencies import caption_counts
-from fastvbow.semantic.banks.nouns import SIC_PROMPTS, TAC_PROMPTS, nouns_of_wordnet, read_noun_list
+from fastvbow.semantic.banks.nouns import SIC_PROMPTS, TAC_PROMPTS, nouns_of_wordnet, place_kinds, read_noun_list
 from fastvbow.semantic.banks.wordnet import read_wordnet
 
 LICENCE = "  1 This software and database is being provided to you, the LICENSEE, by  \n"
@@ -51,6 +51,17 @@ def test_above_and_below(wordnet):
     assert wordnet.hyponyms(["n00000020"]) == {"n00000020", "n00000030"}
     assert len(wordnet.hyponyms(["n00000010"])) == 4
     assert wordnet.above("n00000030") == {"n00000020", "n00000010"} and wordnet.above("n00000010") == set()
+
+
+def test_kinds_of_nouns(wordnet):
+    bank = nouns_of_wordnet(wordnet)
+    kinds = place_kinds(wordnet, bank, ("n00000020",))
+    assert {word: kind for word, kind in zip(bank.words, kinds.tolist(), strict=True) if kind} == {
+        "mill": 1,
+        "windmill": 1,
+    }
+    with pytest.raises(UsageError, match="no synset n00027167"):
+        place_kinds(wordnet, bank)
 
 
 def test_nouns_of_wordnet(wordnet):

@@ -14,11 +14,14 @@ from fastvbow.cancelling import cancelling
 from fastvbow.errors import Cancelled, MissingExtraError, UsageError
 from fastvbow.evaluation.clustering import matched_accuracy
 from fastvbow.semantic import ICBPL, icbpl
+from fastvbow.semantic._principal import principal_components
 from fastvbow.semantic.latent import LossWeights, latent_loss
 from fastvbow.semantic.pedcc import pedcc
 from fastvbow.semantic.spherical import spherical_kmeans
 
-SHORT = {"epochs": 2, "least_steps": 0, "random_state": 0}
+SHORT = {"epochs": 2, "least_steps": 0, "warm_steps": 4, "n_init": 2, "random_state": 0}
+PLAIN = {"principal": None, "init": "random", "weights": (1.0, 1.0, 1.0, 2.0)}
+"""The method without what is added to it."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def planted():
 
 @pytest.fixture(scope="module")
 def fitted(torch, planted):
-    return ICBPL(6, epochs=1, least_steps=400, random_state=0).fit(planted[0])
+    return ICBPL(6, epochs=1, least_steps=400, random_state=0, **PLAIN).fit(planted[0])
 
 
 def directions(n, seed, d=5):
@@ -128,8 +131,8 @@ def test_neighbours_are_found_anew(torch, planted, monkeypatch):
 
     found = icbpl.nearest_rows
     monkeypatch.setattr(icbpl, "nearest_rows", spy)
-    ICBPL(6, epochs=8, least_steps=0, refresh=3, random_state=0).fit(planted[0])
-    assert widths == [(24, 5), (100, 5), (100, 5)], "in the embeddings, then twice in the latent space"
+    ICBPL(6, epochs=8, least_steps=0, refresh=3, principal=7, warm_steps=0, random_state=0).fit(planted[0])
+    assert widths == [(7, 5), (100, 5), (100, 5)], "in the components, then twice in the latent space"
 
 
 def test_a_seed_gives_the_same_bytes_whatever_the_threads(torch, planted):
@@ -143,7 +146,61 @@ def test_a_seed_gives_the_same_bytes_whatever_the_threads(torch, planted):
     assert found[0] == found[1] != found[2]
 
 
-@pytest.mark.parametrize("change", [{"dropout": 0.5}, {"noise": 1.0}, {"weights": (1, 1, 1, 4)}, {"n_neighbors": 2}])
+def test_the_start_gives_every_cluster_of_kmeans_a_centre(torch, planted):
+    """Learning no more after the warm steps, the labels are those of k-means in the principal components."""
+    images = planted[0]
+    still = {**SHORT, "weights": (0, 0, 0, 0), "principal": 9, "n_init": 5}
+    model = ICBPL(6, **{**still, "warm_steps": 300}).fit(images)
+    rng = np.random.RandomState(0)
+    pedcc(6, 100, random_state=rng)  # the points come first
+    rows = unit(naive_components(images, 9, 0.5)).astype(np.float32)
+    kmeans = spherical_kmeans(rows, 6, n_init=5, random_state=rng).labels
+    assert matched_accuracy(kmeans, model.labels_) > 0.97
+    assert len(np.unique(model.labels_)) == 6
+    assert matched_accuracy(kmeans, ICBPL(6, **{**still, "warm_steps": 0}).fit(images).labels_) < 0.9
+
+
+def naive_components(rows, n, whitening):
+    apart = rows.astype(float) - rows.astype(float).mean(axis=0)
+    _, spread, directions = np.linalg.svd(apart / len(rows) ** 0.5, full_matrices=False)
+    found = apart @ directions[:n].T / spread[:n] ** whitening
+    return found / np.sqrt(np.square(found).sum(axis=1).mean())
+
+
+@pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
+def test_components_against_singular_values(planted, whitening):
+    images = planted[0]
+    found, wanted = principal_components(images, 5, whitening).of(images), naive_components(images, 5, whitening)
+    np.testing.assert_allclose(found * np.sign((found * wanted).sum(axis=0)), wanted, atol=1e-4)
+    assert np.square(found).sum(axis=1).mean() == pytest.approx(1, abs=1e-4)
+
+
+def test_components_of_rows_that_hardly_vary():
+    same = np.tile(unit([[1.0, 2.0, 2.0]]), (9, 1)).astype(np.float32)
+    assert principal_components(same, 2, 0.5) is None
+    line = unit(np.array([[1.0, t, 0.0] for t in np.linspace(0, 1, 9)])).astype(np.float32)
+    assert principal_components(line, 3, 1.0).matrix.shape[1] < 3, "what does not vary is no component"
+
+
+def test_rows_that_are_all_the_same_can_be_clustered(torch):
+    same = np.tile(unit([[1.0, 2.0, 2.0]]), (9, 1)).astype(np.float32)
+    assert len(np.unique(ICBPL(2, **SHORT).fit(same).labels_)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dropout": 0.5},
+        {"noise": 1.0},
+        {"weights": (1, 1, 1, 4)},
+        {"n_neighbors": 2},
+        {"principal": 6},
+        {"principal": None},
+        {"whitening": 0.0},
+        {"init": "random"},
+        {"warm_steps": 9},
+    ],
+)
 def test_every_constant_counts(torch, planted, change):
     plain, other = (ICBPL(6, **{**SHORT, **more}).fit(planted[0]).losses_.tolist() for more in ({}, change))
     assert plain != other
@@ -170,6 +227,10 @@ def test_the_contract(torch, planted):
     [
         ({"n_clusters": 1}, "n_clusters=1"),
         ({"refresh": 0}, "refresh=0"),
+        ({"principal": 0}, "principal=0"),
+        ({"whitening": 1.5}, "whitening=1.5 cannot be used; give a number from 0 to 1"),
+        ({"init": "centers"}, "init='centers' cannot be used; give one of kmeans, random"),
+        ({"warm_steps": -1}, "warm_steps=-1"),
         ({"dropout": 1.0}, "dropout=1.0 .* cannot be used"),
         ({"noise": -1.0}, "noise=-1.0 cannot be used"),
         ({"weights": (1, 1, 1)}, r"weights=\(1, 1, 1\) cannot be used; give four numbers"),

@@ -45,6 +45,35 @@ def test_against_the_twin(cells, contrast, apart, monkeypatch):
         assert names.caption is None and names.caption_cosine is None
 
 
+def test_slots_of_kinds_against_loops():
+    """Each kind has its own slots, and what was said by one kind is not said again by another."""
+    centers, nouns = some(4), some(200, seed=1)
+    words = [f"word{i // 2}" for i in range(200)]
+    kinds = np.random.default_rng(5).integers(3, size=200)
+    found = suggest_names(centers, nouns, words, contrast=0.5, apart=0.8, kinds=kinds, slots=(3, 0, 2))
+    orders = (-naive_names(centers, nouns, words, 0, 0.5, 1, 0)[1]).argsort(axis=1, kind="stable")
+    for names, order in zip(found, orders, strict=True):
+        chosen, left = [], [3, 0, 2]
+        for i in order:
+            near = [j for j in chosen if words[j] == words[i] or nouns[i] @ nouns[j] > 0.8]
+            if left[kinds[i]] and not near:
+                chosen.append(int(i))
+                left[kinds[i]] -= 1
+        assert names.rows == tuple(chosen) and len(chosen) == 5
+
+
+def test_a_place_that_is_hidden_behind_things():
+    centers = unit([[1, 0, 0.5], [0, 1, 0.5]]).astype(np.float32)
+    things = unit([[1, 0.1 * i, 0.3] for i in range(6)])
+    nouns = np.concatenate([things, unit([[0.6, 0, 1]])])
+    words = [*(f"washer {i}" for i in range(6)), "laundromat"]
+    given = {"contrast": 0, "apart": 1}
+    assert "laundromat" not in suggest_names(centers, nouns, words, **given)[0].nouns
+    kinds = np.array([0] * 6 + [1])
+    names = suggest_names(centers, nouns, words, kinds=kinds, slots=(1, 4), **given)[0].nouns
+    assert len(names) == 2 and names[0].startswith("washer") and names[1] == "laundromat"
+
+
 def test_hubs_name_nothing():
     centers = unit([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 1]]).astype(np.float32)
     nouns = np.concatenate([np.eye(4), unit([[1, 1, 1, 2.5]])]).astype(np.float32)
@@ -116,6 +145,11 @@ def test_true_names_across_a_gap():
         ({"captions": np.eye(3)}, "both or neither"),
         ({"captions": np.eye(3), "caption_texts": ["a"]}, "1 captions do not fit 3"),
         ({"nouns": np.eye(4)[:3]}, "nouns has 4 columns"),
+        ({"kinds": np.zeros(3, int)}, "kinds of nouns and slots for them go together"),
+        ({"kinds": np.zeros(2, int), "slots": (1,)}, "do not fit 3 nouns and 1 slots"),
+        ({"kinds": np.array([0, 1, 2]), "slots": (1, 1)}, "do not fit 3 nouns and 2 slots"),
+        ({"kinds": np.zeros(3, int), "slots": (0,)}, r"slots=\(0,\) cannot be used"),
+        ({"kinds": np.zeros(3, int), "slots": (0, 1)}, "no noun is of a kind that has a slot"),
     ],
 )
 def test_what_does_not_fit(how, said):

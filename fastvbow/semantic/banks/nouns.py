@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastvbow.errors import UsageError
 from fastvbow.semantic.banks.lines import text_lines
 from fastvbow.semantic.banks.wordnet import WordNet
 
-__all__ = ["SIC_PROMPTS", "TAC_PROMPTS", "NounBank", "nouns_of_wordnet", "read_noun_list"]
+__all__ = ["PLACES", "SIC_PROMPTS", "TAC_PROMPTS", "NounBank", "nouns_of_wordnet", "place_kinds", "read_noun_list"]
 
 TAC_PROMPTS = (
     "itap of a {}.",
@@ -23,6 +26,8 @@ TAC_PROMPTS = (
 )
 """A noun's embedding is the mean of these prompts' embeddings before they are scaled to unit length (TAC)."""
 SIC_PROMPTS = ("a photo of a {}",)
+PLACES = ("n04341686", "n02735688", "n09287968", "n00027167", "n04564698", "n03315023", "n09225146")
+"""Structures, areas, geological formations, locations, ways, facilities and bodies of water, in WordNet 3.0."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,7 @@ def nouns_of_wordnet(
     """
     if words not in ("first", "all"):
         raise UsageError(f"words is 'first' or 'all', not {words!r}")
-    unknown = sorted(set(under or ()) - set(wordnet.by_name))
-    if unknown:
-        raise UsageError(f"this WordNet has no synset {unknown[0]}: names differ from version to version")
+    _check_known(wordnet, under or ())
     wanted = set(wordnet.by_name) if under is None else wordnet.hyponyms(under)
     rows = [
         (word, synset.definition, synset.name)
@@ -89,6 +92,38 @@ def nouns_of_wordnet(
     if not rows:
         raise UsageError("no noun is left: take in instances, or more synsets")
     return NounBank(*(tuple(column) for column in zip(*rows, strict=True)))
+
+
+def place_kinds(wordnet: WordNet, bank: NounBank, places: Sequence[str] = PLACES) -> NDArray[np.int64]:
+    """Which nouns name a place and which a thing, for `fastvbow.semantic.naming.suggest_names`.
+
+    Parameters
+    ----------
+    wordnet : WordNet
+    bank : NounBank
+        With synsets; a noun without one is a thing.
+    places : sequence of str, default=PLACES
+        Names of synsets: they and their kinds are places.
+
+    Returns
+    -------
+    ndarray of shape (len(bank),), int64
+        1 for a place, 0 for any other thing.
+
+    Raises
+    ------
+    UsageError
+        A synset is unknown.
+    """
+    _check_known(wordnet, places)
+    below = wordnet.hyponyms(places)
+    return np.array([synset in below for synset in bank.synsets], np.int64)
+
+
+def _check_known(wordnet: WordNet, names: Sequence[str]) -> None:
+    unknown = sorted(set(names) - set(wordnet.by_name))
+    if unknown:
+        raise UsageError(f"this WordNet has no synset {unknown[0]}: names differ from version to version")
 
 
 def read_noun_list(path: Path) -> NounBank:
