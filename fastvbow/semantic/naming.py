@@ -1,9 +1,10 @@
 """Names for clusters and topics: the nouns that fit one and not the others, and the caption nearest to it.
 
-In the ConSE space (see `fastvbow.semantic.conse`), among 62,699 nouns of WordNet, five names held a right one (the
-class, a synonym or a kind of it) for 9.0 of the 10 classes of Corel-1k, 1.8 of 8 of SUN and 3.2 of 15 of Scene-15;
-among 3,241 nouns of places for 4.0, 6.0 and 7.4. A bank of the kind of thing that the photographs show is worth more
-than any rule here; contrast and `apart` were chosen on these sets (means of 5 seeds, ``benchmarks/README.md``).
+In the ConSE space (see `fastvbow.semantic.conse`), with one bank of 62,699 nouns of WordNet, five names held a right
+one (the class, a synonym or a kind of it) for 6.0 of the 8 classes of SUN, 6.2 of 15 of Scene-15 and 9.0 of 10 of
+Corel-1k where two of the five are of things and three of places (`slots`); for 3.0, 4.2 and 9.0 where the five best
+are taken, because the things in a scene are nearer than its name. The slots, contrast, `apart` and the prior's weight
+were chosen on these sets; chosen on two of them they held less on the third (``benchmarks/README.md``).
 """
 
 from __future__ import annotations
