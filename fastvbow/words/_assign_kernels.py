@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastvbow.words import _simd
-from fastvbow.words._compile import entry, inner
+from fastvbow.compiling import entry, inner
 from fastvbow.words._simd import LANES, POINTS, VECTORS
 
 __all__ = ["SPAN", "assign_float", "assign_int8", "assign_int8_exact", "score_pairs", "squared_distances"]

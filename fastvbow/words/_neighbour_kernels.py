@@ -11,7 +11,7 @@ import numpy as np
 
 from fastvbow.words import _simd
 from fastvbow.words._assign_kernels import SPAN
-from fastvbow.words._compile import entry
+from fastvbow.compiling import entry
 from fastvbow.words._simd import LANES, POINTS, VECTORS
 
 __all__ = ["relabel_float", "relabel_int8"]

@@ -11,14 +11,14 @@ import time
 import numpy as np
 import pytest
 
-from fastvbow.words import _compile
-from fastvbow.words._compile import entry, inner
+from fastvbow import compiling
+from fastvbow.compiling import entry, inner
 
 fcntl = pytest.importorskip("fcntl", reason="no file locks here")
 
 # A kernel whose results tell for which dtype it was compiled.
 TINY = """
-from fastvbow.words._compile import entry
+from fastvbow.compiling import entry
 
 @entry()
 def total(x, factor):
@@ -171,7 +171,7 @@ def test_a_child_does_not_keep_the_lock_of_its_parent(folder, monkeypatch):
         _cache = Cache
 
     reading, writing = os.pipe()
-    with _compile._file_lock(Compiled):
+    with compiling._file_lock(Compiled):
         child = os.fork()
         if child == 0:
             os.close(writing)
