@@ -109,6 +109,9 @@ class CAE(GuidedEstimator):
     transport_max_iter : int, default=2000
     transport_tol : float, default=1e-6
         See `fastvbow.semantic.sinkhorn.sinkhorn`.
+    transport_sample : int or None, default=None
+        Find the texts' potentials on so many random images, for very many images; the columns of the plan are then off
+        by more than `transport_tol` (see the same, and `noun_plan_.error`). None takes all.
     gamma : float, default=0.01
         Of the adaptive weights.
     fusion : {"sum", "concat"}, default="sum"
@@ -184,6 +187,7 @@ class CAE(GuidedEstimator):
         columns: bool = True,
         transport_max_iter: int = 2000,
         transport_tol: float = 1e-6,
+        transport_sample: int | None = None,
         gamma: float = 0.01,
         fusion: str = "sum",
         weights: str = "adaptive",
@@ -202,6 +206,7 @@ class CAE(GuidedEstimator):
         self.columns = columns
         self.transport_max_iter = transport_max_iter
         self.transport_tol = transport_tol
+        self.transport_sample = transport_sample
         self.gamma = gamma
         self.fusion = fusion
         self.weights = weights
@@ -240,7 +245,9 @@ class CAE(GuidedEstimator):
         )
         self.nouns_ = np.ascontiguousarray(banks[0][self.noun_indices_])
         self.captions_ = np.ascontiguousarray(banks[1][self.caption_indices_])
-        self.noun_plan_, self.caption_plan_ = (self._plan(images, texts) for texts in (self.nouns_, self.captions_))
+        self.noun_plan_, self.caption_plan_ = (
+            self._plan(images, texts, rng) for texts in (self.nouns_, self.captions_)
+        )
         self.embedding_ = self._embedded(images)
         self._find_clusters(images, rng)
         return self
@@ -261,7 +268,9 @@ class CAE(GuidedEstimator):
         """
         return super().transform(X)
 
-    def _plan(self, images: NDArray[np.float32], texts: NDArray[np.float32]) -> TransportPlan:
+    def _plan(
+        self, images: NDArray[np.float32], texts: NDArray[np.float32], rng: np.random.RandomState
+    ) -> TransportPlan:
         return sinkhorn(
             images,
             texts,
@@ -269,6 +278,8 @@ class CAE(GuidedEstimator):
             columns=self.columns,
             max_iter=self.transport_max_iter,
             tol=self.transport_tol,
+            sample=self.transport_sample,
+            random_state=rng,
             n_jobs=self.n_jobs,
         )
 
@@ -311,6 +322,8 @@ class CAE(GuidedEstimator):
 
     def _check(self) -> None:
         self._check_counts("nouns_per_center", "captions_per_center", "transport_max_iter")
+        if self.transport_sample is not None:
+            self._check_integers(transport_sample=1)
         self._check_positive("epsilon", "transport_tol", "gamma")
         if self.fusion not in FUSIONS or self.weights not in WEIGHTS:
             raise UsageError(

@@ -94,6 +94,17 @@ def test_the_passes_of_the_transport_are_a_parameter():
         assert model.fit(X, **texts).noun_plan_.n_iter == 1
 
 
+def test_the_transport_of_a_sample():
+    X, texts, model = small(transport_sample=60)
+    whole, sampled = clone(model).set_params(transport_sample=None).fit(X, **texts), model.fit(X, **texts)
+    for plan in (sampled.noun_plan_, sampled.caption_plan_):
+        assert plan.converged and 1e-6 < plan.error < 0.5
+    assert not np.array_equal(sampled.noun_plan_.g, whole.noun_plan_.g)
+    assert (sampled.labels_ == sampled.predict(X)).all()
+    with pytest.raises(UsageError, match="transport_sample=0"):
+        clone(model).set_params(transport_sample=0).fit(X, **texts)
+
+
 def test_what_cannot_be_fitted():
     X, texts, model = small()
     with pytest.raises(UsageError, match="CAE needs captions"):

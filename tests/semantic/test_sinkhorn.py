@@ -87,6 +87,27 @@ def test_mixing_saves_passes_and_changes_no_plan():
     np.testing.assert_allclose(whole(mixed), whole(plain), rtol=1e-5)
 
 
+def test_a_sample_gives_a_plan_with_exact_rows_and_says_how_far_its_columns_are_off():
+    images = some(3000, seed=2)
+    cosines = images @ TEXTS.T
+    full = sinkhorn(images, TEXTS, 0.05)
+    errors = []
+    for size in (100, 1500):
+        plan = sinkhorn(images, TEXTS, 0.05, sample=size, random_state=0)
+        dense = whole(plan, cosines)
+        assert plan.converged and plan.f.shape == (3000,)
+        np.testing.assert_allclose(dense.sum(axis=1), 1 / 3000, rtol=1e-9)
+        errors.append(np.abs(dense.sum(axis=0) - 1 / len(TEXTS)).sum())
+        assert plan.error == pytest.approx(errors[-1], rel=1e-6)
+    assert full.error < errors[1] < errors[0] / 2 < 0.25
+    for size in (3000, 9999):
+        assert sinkhorn(images, TEXTS, 0.05, sample=size).g.tobytes() == full.g.tobytes()
+    one, two = (sinkhorn(images, TEXTS, 0.05, sample=500, random_state=1, n_jobs=jobs) for jobs in (1, 2))
+    assert (one.f.tobytes(), one.g.tobytes()) == (two.f.tobytes(), two.g.tobytes())
+    with pytest.raises(UsageError, match="a sample of 0"):
+        sinkhorn(images, TEXTS, sample=0)
+
+
 def test_what_has_not_converged_says_so():
     with pytest.warns(ConvergenceWarning, match=r"after 2 passes the columns .* are off by"):
         plan = sinkhorn(IMAGES, TEXTS, 0.05, max_iter=2)
