@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from fastvbow.executors import effective_jobs, make_executor, one_thread_each, r
 __all__ = ["Workers", "block_rows", "blocks", "normalised", "unit_rows", "workers"]
 
 Found = TypeVar("Found")
+Part = TypeVar("Part")
 
 CELLS = 1 << 21
 """Numbers in a block of rows, or in what is made of it: 8 MB in float32."""
@@ -44,7 +45,11 @@ class Workers:
 
     def each_block(self, function: Callable[[slice], Found], n: int, width: int) -> Iterator[Found]:
         """Results of `function` for each block of `blocks(n, width)`, in their order."""
-        return run_tasks(self._executor, function, blocks(n, width), ahead=2 * self._n_threads)
+        return self.each_part(function, blocks(n, width))
+
+    def each_part(self, function: Callable[[Part], Found], parts: Iterable[Part]) -> Iterator[Found]:
+        """Results of `function` for each of `parts`, in their order."""
+        return run_tasks(self._executor, function, parts, ahead=2 * self._n_threads)
 
 
 @contextmanager
