@@ -9,6 +9,7 @@ nearest to it (`PROBED`). FIGURES
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +134,7 @@ def _among_buckets(rows: NDArray[np.float32], found: NDArray[np.int64], n_jobs: 
     home = nearest_directions(rows, centers, n_jobs)
     order = np.argsort(home, kind="stable")
     ends = np.searchsorted(home[order], np.arange(n_buckets + 1))
-    members = [order[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    members = [order[a:b] for a, b in pairwise(ends)]
     tasks = [part for bucket in members for part in np.array_split(bucket, -(-len(bucket) // TILE[1]) or 1)]
 
     def one(own: NDArray[np.int64]) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastvbow.words import _simd
 from fastvbow.compiling import entry, inner
+from fastvbow.words import _simd
 from fastvbow.words._simd import LANES, POINTS, VECTORS
 
 __all__ = ["SPAN", "assign_float", "assign_int8", "assign_int8_exact", "score_pairs", "squared_distances"]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastvbow.words import _simd
 from fastvbow.compiling import entry, inner
+from fastvbow.words import _simd
 from fastvbow.words._simd import CANDIDATES, SEED_VECTORS
 
 __all__ = ["count_sums", "order_by_label", "plus_plus", "select", "sketch", "weighted_sums"]

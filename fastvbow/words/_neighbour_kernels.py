@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from fastvbow.compiling import entry
 from fastvbow.words import _simd
 from fastvbow.words._assign_kernels import SPAN
-from fastvbow.compiling import entry
 from fastvbow.words._simd import LANES, POINTS, VECTORS
 
 __all__ = ["relabel_float", "relabel_int8"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastvbow.compiling import cache_path
 from fastvbow.words import _simd
 from fastvbow.words._assign_kernels import assign_float
-from fastvbow.compiling import cache_path
 from fastvbow.words._neighbours import NEIGHBOURS
 from fastvbow.words.kmeans import KMeans
 from fastvbow.words.minibatch import MiniBatchKMeans

@@ -37,7 +37,9 @@ def test_all_buckets_find_what_all_rows_give(monkeypatch):
     rows = some(700)
     monkeypatch.setattr(neighbours, "PROBED", 1000)
     for itself in (False, True):
-        np.testing.assert_array_equal(nearest_rows(rows, 6, itself=itself, exact=False), nearest_rows(rows, 6, itself=itself))
+        np.testing.assert_array_equal(
+            nearest_rows(rows, 6, itself=itself, exact=False), nearest_rows(rows, 6, itself=itself)
+        )
 
 
 def test_some_buckets_find_nearly_all(monkeypatch):
