@@ -178,7 +178,7 @@ def transport_lines(n: int, m: int, epsilon: float, rounds: int) -> Iterator[str
         plan = sinkhorn(X, T, epsilon)
         return plan.conditional(X @ T.T) / n, plan.n_iter
 
-    def pot(method: str, dtype: Any, passes: int = 1000) -> tuple[np.ndarray, int]:
+    def pot(method: str, dtype: Any, passes: int = 300) -> tuple[np.ndarray, int]:
         a, b = np.full(n, 1 / n, dtype), np.full(m, 1 / m, dtype)
         how = {"method": method, "numItermax": passes, "stopThr": 5e-8, "log": True, "warn": False}
         plan, log = ot.sinkhorn(a, b, (1 - X @ T.T).astype(dtype), epsilon, **how)
@@ -198,6 +198,7 @@ def main() -> None:
     parser.add_argument("--only", default="knn,kmeans,transport")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", default="20000,100000", help="of the searches for neighbours")
+    parser.add_argument("--epsilon", default="0.05,0.02", help="of the transport")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     small = 20 if given.quick else 1
@@ -213,7 +214,7 @@ def main() -> None:
             for line in kmeans_lines(100_000 // small, 333 // small, given.rounds):
                 print(line, flush=True)
         if "transport" in only:
-            for epsilon in (0.05, 0.02):
+            for epsilon in map(float, given.epsilon.split(",")):
                 for line in transport_lines(10_000 // small, 2_000 // small, epsilon, given.rounds):
                     print(line, flush=True)
 
