@@ -57,7 +57,7 @@ def _exp(x):  # type: ignore[no-untyped-def]
     p = p * r + 0.5
     p = p * r + 1
     p = p * r + 1
-    return p * _power_of_two(shifted)
+    return p * _power_of_two(shifted)  # type: ignore[call-arg]
 
 
 @inner(fastmath={"contract"})

@@ -143,7 +143,7 @@ def sinkhorn(
     n, m = len(images), len(texts)
     if columns and sample is not None and sample < n:
         rows = np.sort(check_random_state(random_state).choice(n, sample, replace=False))
-        how = {"max_iter": max_iter, "tol": tol, "history": history, "n_jobs": n_jobs}
+        how: dict[str, Any] = {"max_iter": max_iter, "tol": tol, "history": history, "n_jobs": n_jobs}
         return _extended(sinkhorn(images[rows], texts, epsilon, **how), images, texts, n_jobs)
     f, g = np.empty(n), np.zeros(m)
     error, n_iter = np.nan, 0

@@ -10,6 +10,7 @@ of TAC's centres on so many images stay within minutes.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -202,8 +203,9 @@ def _sweep(X: NDArray[np.float32], centers: NDArray[np.float32], team: Workers, 
     deque(team.each_block(assign, n, width), maxlen=0)
     changed = np.arange(n) if before is None else np.flatnonzero(labels != before.labels)
     if len(changed) > FEW * n:
-        before, parts = None, blocks(n, width)
-    else:
+        before = None
+    parts: Sequence[slice | NDArray[np.int64]] = blocks(n, width)
+    if before is not None:
         parts = [changed[part] for part in blocks(len(changed), width)]
     sums = np.zeros(centers.shape) if before is None else before.sums.copy()
     for part_sums in team.each_part(add, parts):
