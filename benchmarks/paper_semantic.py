@@ -234,10 +234,9 @@ def table(
 
 def encode(given: argparse.Namespace) -> None:
     """Write the files of FOLDER with a space that was added to fastvbow."""
+    from fastvbow.images.decode import decode
     from fastvbow.pipeline.spaces import open_space
     from fastvbow.pipeline.text_banks import caption_vectors, noun_vectors
-
-    from fastvbow.images.decode import decode
     from fastvbow.semantic.banks.nouns import SIC_PROMPTS, TAC_PROMPTS
 
     space = open_space(given.space)

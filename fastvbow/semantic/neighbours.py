@@ -2,10 +2,10 @@
 
 Exact neighbours are products of blocks of rows by BLAS, of which a kernel keeps the best in heaps while they are in the
 cache: 2 n^2 d operations (20,000 rows of width 512, 20 neighbours, processor seconds of one thread: 6.4, faiss's
-IndexFlatIP 6.1, scikit-learn 14.5). Beyond `EXACT_ROWS` rows they would take hours, so there rows are put into buckets by
-spherical k-means, as an inverted file does, and each is held against the rows of those buckets whose centres are
-nearest to it (`PROBED`). On made-up rows near a surface of 24 dimensions (100,000 of width 512, 50
-neighbours) that found .9999 of them; how many it finds depends on how much the rows are in groups.
+IndexFlatIP 6.1, scikit-learn 14.5). Beyond `EXACT_ROWS` rows they would take hours, so there rows are put into buckets
+by spherical k-means, as an inverted file does, and each is held against the rows of those buckets whose centres are
+nearest to it (`PROBED`). On made-up rows near a surface of 24 dimensions (100,000 of width 512, 50 neighbours) that
+found .9999 of them; how many it finds depends on how much the rows are in groups.
 """
 
 from __future__ import annotations

@@ -112,8 +112,8 @@ def sinkhorn(
     sample : int, optional
         Find g on so many random images where there are more, and go once through all of them for f. The rows of the
         plan are exact as ever; its columns are off by more than `tol`, and `error` says by how much, over all images.
-        On made-up sets 2.5 images a text left the columns off by .01 of the mass where texts lie like the images, and by
-        .06 where they do not; 12 images a text by .003 and .02.
+        On made-up sets 2.5 images a text left the columns off by .01 of the mass where texts lie like the images, and
+        by .06 where they do not; 12 images a text by .005 and .02.
     random_state : int, RandomState or None, default=None
         Of the sample.
     n_jobs : int, default=None
