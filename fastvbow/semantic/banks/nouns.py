@@ -26,8 +26,16 @@ TAC_PROMPTS = (
 )
 """A noun's embedding is the mean of these prompts' embeddings before they are scaled to unit length (TAC)."""
 SIC_PROMPTS = ("a photo of a {}",)
-PLACES = ("n04341686", "n02735688", "n09287968", "n00027167", "n04564698", "n03315023", "n09225146")
-"""Structures, areas, geological formations, locations, ways, facilities and bodies of water, in WordNet 3.0."""
+PLACES = {
+    "structure": "a thing constructed; a complex entity constructed of many parts",
+    "area": "a part of a structure having some specific characteristic or function",
+    "geological formation": "(geology) the geological features of the earth",
+    "location": "a point or extent in space",
+    "way": "any artifact consisting of a road or path affording passage from one place to another",
+    "facility": "a building or place that provides a particular service or is used for a particular industry",
+    "body of water": "the part of the earth's surface covered with water (such as a river or lake or ocean)",
+}
+"""The synsets of places: first word and definition, which WordNet 3.0 and 3.1 have in common, unlike the names."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ def nouns_of_wordnet(
     return NounBank(*(tuple(column) for column in zip(*rows, strict=True)))
 
 
-def place_kinds(wordnet: WordNet, bank: NounBank, places: Sequence[str] = PLACES) -> NDArray[np.int64]:
+def place_kinds(wordnet: WordNet, bank: NounBank, places: Sequence[str] | None = None) -> NDArray[np.int64]:
     """Which nouns name a place and which a thing, for `fastvbow.semantic.naming.suggest_names`.
 
     Parameters
@@ -102,8 +110,8 @@ def place_kinds(wordnet: WordNet, bank: NounBank, places: Sequence[str] = PLACES
     wordnet : WordNet
     bank : NounBank
         With synsets; a noun without one is a thing.
-    places : sequence of str, default=PLACES
-        Names of synsets: they and their kinds are places.
+    places : sequence of str, optional
+        Names of synsets: they and their kinds are places. None: those of `PLACES`.
 
     Returns
     -------
@@ -113,8 +121,12 @@ def place_kinds(wordnet: WordNet, bank: NounBank, places: Sequence[str] = PLACES
     Raises
     ------
     UsageError
-        A synset is unknown.
+        A synset is unknown, or this WordNet has none of `PLACES`.
     """
+    if places is None:
+        places = [s.name for s in wordnet.synsets if PLACES.get(s.words[0]) == s.definition]
+        if not places:
+            raise UsageError("this WordNet has none of the synsets of places: take WordNet 3.0 or 3.1")
     _check_known(wordnet, places)
     below = wordnet.hyponyms(places)
     return np.array([synset in below for synset in bank.synsets], np.int64)
