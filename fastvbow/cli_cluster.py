@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,10 @@ from fastvbow.cli_frame import finish, working
 from fastvbow.cli_options import Device, Jobs, Json, ProjectArgument, Quiet, Seed
 from fastvbow.config import ClusterConfig
 from fastvbow.errors import UsageError
+from fastvbow.project import ProjectFolder
+
+if TYPE_CHECKING:
+    from fastvbow.pipeline.clustering import Clustered
 
 __all__ = ["cluster", "options_of"]
 
@@ -81,8 +85,16 @@ def cluster(
         f"{found.skipped} skipped; {found.seconds:.1f} s",
         f"groups: {project / 'groups.parquet'}",
         *([f"report: {found.page}"] if found.page else []),
+        _next(found, project),
     ]
     finish(as_json, told, lines, found.skipped)
+
+
+def _next(found: Clustered, project: Path) -> str:
+    """What a person may do with the clusters, or against them."""
+    told = f"  name them: fastvbow name {project} {'--suggested' if found.suggested else 'NUMBER NAME'}"
+    back = f"; back to topics: fastvbow groups {project} --by topics"
+    return told + back * (ProjectFolder.open(project).card("topics") is not None)
 
 
 def options_of(settings: Sequence[str]) -> dict[str, Any]:

@@ -53,10 +53,11 @@ def list_(as_json: Json = False) -> None:
             continue
         card = model.card
         rows[-1] |= _card_json(card)
-        lines.append(
+        lines += [
             f"{model.name:<24} {card.side} x {card.side} {card.layout} {card.colour}, pooled {card.pooled.channels}, "
-            f"map {card.conv.channels}; {card.licence}; {model.path}"
-        )
+            f"map {card.conv.channels}; {card.licence}",
+            f"{'':<24} {model.path}",
+        ]
     space_rows, space_lines = listed_spaces(spaces)
     finish(as_json, {"models": rows, "spaces": space_rows}, lines + space_lines)
 

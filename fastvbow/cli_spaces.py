@@ -130,10 +130,15 @@ def _card_json(card: SpaceCard) -> dict[str, Any]:
     }
 
 
-def _card_line(card: SpaceCard) -> str:
+def _card_lines(card: SpaceCard) -> list[str]:
     image, text = card.image, card.text
-    photographs = "no image encoder" if image is None else f"{image.side} x {image.side} {image.resize}, {image.output}"
-    return f"space of {card.width} numbers ({card.kind}): {photographs}; texts {text.output}, {text.tokens} tokens"
+    licence = "licence not stated" if card.licence == "not stated" else card.licence
+    seen = "by no encoder" if image is None else f"{image.side} x {image.side} {image.resize}, {image.output}"
+    return [
+        f"space of {card.width} numbers ({card.kind}); {licence}",
+        f"photographs {seen}",
+        f"texts {text.output}, {text.tokens} tokens at most",
+    ]
 
 
 def listed_spaces(spaces: Sequence[ListedSpace]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -151,7 +156,8 @@ def listed_spaces(spaces: Sequence[ListedSpace]) -> tuple[list[dict[str, Any]], 
             lines.append(f"{space.name:<24} cannot be used: {space.problem}")
         else:
             rows[-1] |= _card_json(space.card)
-            lines.append(f"{space.name:<24} {_card_line(space.card)}; {space.card.licence}; {space.path}")
+            told = [*_card_lines(space.card), str(space.path)]
+            lines += [f"{name:<24} {line}" for name, line in zip([space.name, "", "", ""], told, strict=True)]
     return rows, lines
 
 
@@ -177,11 +183,15 @@ def added_space_lines(done: AddedSpace) -> list[str]:
     ----------
     done : AddedSpace
     """
-    lines = [_card_line(done.card)]
+    lines = _card_lines(done.card)
     if not math.isnan(done.photographs):
         lines.append(f"tried: cosine {done.photographs:.3f} of two photographs, {done.texts:.3f} of two texts")
         lines.append(f"photographs that are nearest to their own name: {done.hits} of {len(done.best)}")
         lines += [f"  {name:<14} {text} ({cosine:.3f})" for name, (text, cosine) in done.best.items()]
     else:
         lines.append(f"tried: cosine {done.texts:.3f} of two texts")
-    return [*lines, f"added: {done.card.files['text'].parent}; its name is {done.card.name}"]
+    return [
+        *lines,
+        f"added: {done.card.files['text'].parent}; its name is {done.card.name}",
+        f"  group by it: fastvbow cluster PROJECT --method tac --space {done.card.name} --nouns PATH",
+    ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from fastvbow.pipeline.suggesting import Suggested
 
 __all__ = ["suggest"]
+
+_LEAST = 30
+"""Places for what is suggested, however narrow the terminal."""
 
 
 def suggest(
@@ -62,6 +66,8 @@ def suggest(
 
 
 def _lines(found: Suggested, project: Path) -> Iterator[str]:
+    from rich.cells import cell_len
+
     from fastvbow.display import one_line
 
     rows = [
@@ -69,14 +75,32 @@ def _lines(found: Suggested, project: Path) -> Iterator[str]:
             ", ".join(map(str, group.topics)),
             str(group.images),
             cut(group.name) if group.name is not None else "-",
-            ", ".join(f"{cut(noun.noun)} {noun.score:.3f}" for noun in group.nouns) or "-",
+            "",
         ]
         for group in found.groups
     ]
-    lines = list(table(["topics", "images", "name", "suggested"], rows, (0, 2, 3)))
-    yield lines[0]
-    for group, line in zip(found.groups, lines[1:], strict=True):
-        yield line
+    head, *lines = table(["topics", "images", "name", "suggested"], rows, (0, 2, 3))
+    yield head
+    start = cell_len(head.removesuffix("suggested"))
+    room = max(_LEAST, get_terminal_size().columns - start)
+    for group, line in zip(found.groups, lines, strict=True):
+        nouns = [f"{cut(noun.noun)} {noun.score:.3f}" for noun in group.nouns]
+        told = list(_filled([*(f"{noun}," for noun in nouns[:-1]), *(nouns[-1:] or ["-"])], room))
         if group.caption is not None:
-            yield f"      {one_line(group.caption)} ({group.caption_cosine:.3f})"
+            told += _filled(f"“{one_line(group.caption)}” {group.caption_cosine:.3f}".split(), room)
+        for i, part in enumerate(told):
+            yield line + " " * (start - cell_len(line)) + part if i == 0 else " " * start + part
     yield f"  take them where there is no name: fastvbow name {project} --suggested"
+
+
+def _filled(pieces: Sequence[str], width: int) -> Iterator[str]:
+    """Pieces side by side, as many as a line has room for; none is cut."""
+    from rich.cells import cell_len
+
+    line = ""
+    for piece in pieces:
+        if line and cell_len(line) + 1 + cell_len(piece) > width:
+            yield line
+            line = ""
+        line += " " * bool(line) + piece
+    yield line

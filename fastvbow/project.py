@@ -65,7 +65,7 @@ __all__ = [
 
 FORMAT = "fastvbow-project"
 VERSION = 1
-STAGES = {"extract": 1, "vocabulary": 5, "encode": 2, "topics": 3, "cluster": 1, "groups": 2, "report": 4}
+STAGES = {"extract": 1, "vocabulary": 5, "encode": 2, "topics": 3, "cluster": 1, "groups": 2, "report": 5}
 """The stages in their order, and the revision of each: raise it when a change of code changes what it computes."""
 
 _here = threading.local()  # .held: the projects that this thread holds

@@ -19,7 +19,7 @@ from fastvbow.groups.names import TopicNames
 from fastvbow.groups.suggestions import TopicSuggestions
 from fastvbow.images.decode import decode_photograph
 from fastvbow.images.table import ImageTable, readable
-from fastvbow.pipeline.clusters_told import described
+from fastvbow.pipeline.clusters_told import described, parameters_told
 from fastvbow.pipeline.encoding import are_encoded
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import require_groups
@@ -146,7 +146,7 @@ def _build(
         in_sequence=images.places is not None and bool((images.places.rows >= 0).any()),
         labels=labels if known else None,
         skipped=[Skipped(s["path"], s["reason"]) for s in skipped.to_pylist()],
-        parameters=_parameters(cards),
+        parameters=_parameters(cards) | ({} if suggestions is None else {"suggest: texts": _suggested_by(suggestions)}),
         suggestions={} if suggestions is None else _suggestions(suggestions, names),
         suggested_by="" if suggestions is None else _suggested_by(suggestions),
         seconds={stage: card.seconds for stage, card in cards.items()},
@@ -219,6 +219,9 @@ def _parameters(cards: dict[str, StageCard]) -> dict[str, str]:
     """All parameters of all stages, one line each."""
     lines = {}
     for stage, card in cards.items():
+        if stage == "cluster":
+            lines |= {f"{stage}: {name}": value for name, value in parameters_told(card).items()}
+            continue
         for name, value in ((n, v) for n, v in card.parameters.items() if (stage, n) not in _ON_THE_PAGES):
             if isinstance(value, dict):
                 value = ", ".join(f"{k} {v}" for k, v in value.items() if k not in {"sha256", "order"})

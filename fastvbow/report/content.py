@@ -118,8 +118,9 @@ class ReportContent:
     silhouettes : sequence of (int, float)
         Where the number of topics was proposed: the numbers that were tried, and the mean silhouette of each.
     made_by : str
-        Where the groups are no topics of a topic model: what made them, as a sentence has it ("TAC of the nouns of
-        ..."). The page calls them topics all the same, and says so.
+        Where the groups are no topics of a topic model: what made them, as a sentence ends ("K-Means from the
+        photographs' own vectors"). The pages call them topics all the same, and the first one says so; drawings of
+        which part of a photograph belongs to which topic are left out, as clusters know no parts.
     evidence : Evidence, optional
         Words and tokens, which the topics' pages then show.
     positions : MapInput, optional

@@ -55,7 +55,7 @@ class ShownOverlay:
 def topic_evidence(
     layout: Layout, sheet: Sheet, evidence: Evidence | None, patches: WordPatches | None
 ) -> Mapping[str, Any]:
-    """What the templates ``topic_words.html.j2`` and ``topic_overlays.html.j2`` show.
+    """What the templates ``topic_words.html.j2`` and, but for clusters, ``topic_overlays.html.j2`` show.
 
     Parameters
     ----------
@@ -72,7 +72,8 @@ def topic_evidence(
     """
     if evidence is None or patches is None:
         return {}
-    chosen = [*sheet.typical[:TYPICAL], *sheet.uncertain[:UNCERTAIN]]
+    # clusters take a photograph as a whole: nothing is known of its parts
+    chosen = [] if layout.content.made_by else [*sheet.typical[:TYPICAL], *sheet.uncertain[:UNCERTAIN]]
     drawn = [
         ShownOverlay(tile, overlay)
         for tile in chosen
