@@ -14,13 +14,13 @@ _METHODS = {
     "sic": "SIC (semantic-enhanced clustering)",
     "icbpl": "ICBPL (latent distribution optimisation)",
 }
-_NAMES = {"clusters": "number of clusters", "images": "photographs' vectors"}
-_VECTORS = {"encode": "made by the space's image encoder", "project": "the project's own embeddings"}
-_OWN = "the photographs' own vectors"
+_NAMES = {"clusters": "number of clusters", "images": "photographs’ vectors"}
+_VECTORS = {"encode": "made by the space’s image encoder", "project": "the project’s own embeddings"}
+_OWN = "the photographs’ own vectors"
 
 
 def described(card: StageCard) -> str:
-    """The method, the vectors and the texts, as a sentence ends: ``K-Means from the photographs' own vectors``.
+    """The method, the vectors and the texts, as a sentence ends: ``K-Means from the photographs’ own vectors``.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def described(card: StageCard) -> str:
     """
     known = card.parameters
     space, _, fingerprint = str(known["space"]).partition(" ")
-    vectors = f"the photographs' vectors in the space {space}" if fingerprint else _OWN
+    vectors = f"the photographs’ vectors in the space {space}" if fingerprint else _OWN
     texts = " and ".join(f"the {what} of {_name(known[what])}" for what in ("nouns", "captions") if what in known)
     return f"{_METHODS.get(known['method'], known['method'])} from {vectors}" + (f", with {texts}" if texts else "")
 
