@@ -51,6 +51,8 @@ def test_list(cli, own, file):
     assert cli("models", "list").out.startswith(
         "efficientnet_lite0       224 x 224 NCHW RGB, pooled 1280, map 192; Apache"
     )
+    rows = [line for line in cli("models", "list").out.splitlines() if not line.startswith(" ")]
+    assert len(rows) == 2 and max(map(len, rows)) <= 80, "where a file lies has a line of its own"
     assert cli("models", "add", file, "--name", "b", "--normalise", "half", "--licence", "MIT", "-q").code == 0
     (own / "a.toml").write_text("nonsense")
     (own / "c.toml").write_bytes((own / "b.toml").read_bytes().replace(b'"b"', b'"c"'))

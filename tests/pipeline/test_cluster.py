@@ -99,7 +99,11 @@ def test_what_reads_groups_reads_clusters(clustered, tmp_path):
     done = pipeline.export(clustered, tmp_path / "csv", to="csv")
     assert done.images == len(groups_of(clustered)["path"])
     page = (clustered / pipeline.report(clustered).outputs["page"]).read_text()
-    assert "clusters, by K-Means of their own vectors" in page
+    assert "clusters, made by K-Means from the photographs’ own vectors." in page
+    run = (clustered / "report" / "run.html").read_text()
+    assert f'cluster: number of clusters</th><td dir="auto">{PHOTOGRAPHS}<' in run and "cluster: options" not in run
+    topic = (clustered / "report" / "topic-000.html").read_text()
+    assert 'id="words"' in topic and 'id="overlays"' not in topic
     assert pipeline.verify(clustered).problems == []
 
 
@@ -178,6 +182,14 @@ def test_the_command(small_copy, cli):
     assert (told["method"], told["clusters"], told["used"], told["page"]) == ("kmeans", 3, 3, None)
     card = json.loads((small_copy / "stages" / "cluster.json").read_text())
     assert card["parameters"]["options"] == {"n_init": 2}
+    outcome = cli("cluster", small_copy, "-k", "3", "--set", "n_init=2", "--no-report")
+    assert outcome.out.splitlines()[-1] == (
+        f"  name them: fastvbow name {small_copy} NUMBER NAME; back to topics: fastvbow groups {small_copy} --by topics"
+    )
+    shutil.rmtree(small_copy / "topics")
+    (small_copy / "stages" / "topics.json").unlink()
+    outcome = cli("cluster", small_copy, "-k", "3", "--set", "n_init=2", "--no-report")
+    assert outcome.out.splitlines()[-1] == f"  name them: fastvbow name {small_copy} NUMBER NAME"
 
 
 @pytest.mark.parametrize(

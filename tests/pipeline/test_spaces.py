@@ -379,7 +379,15 @@ def test_the_command_line(cli, files, tmp_path):
     assert cli("models", "add", "--text", text, tokenizer, "--name", "alone", "-q").code == 0
     listed = json.loads(cli("models", "list", "--json").out)
     assert [row["name"] for row in listed["spaces"]] == ["alone", "tiny"]
-    assert "tiny " in cli("models", "list").out and "space of 6 numbers (pair)" in cli("models", "list").out
+    shown = cli("models", "list").out
+    (at,) = [i for i, line in enumerate(shown.splitlines()) if line.startswith("tiny ")]
+    lines = shown.splitlines()[at : at + 4]
+    assert lines[0] == "tiny                     space of 6 numbers (pair); MIT"
+    assert [line[25:].split()[0] for line in lines[1:3]] == ["photographs", "texts"]
+    assert lines[3] == f"{'':<24} {tmp_path / 'own' / 'spaces' / 'tiny'}" and max(map(len, lines[:3])) <= 80
+    (alone,) = [i for i, line in enumerate(shown.splitlines()) if line.startswith("alone ")]
+    assert shown.splitlines()[alone].endswith("; licence not stated")
+    assert "photographs by no encoder" in shown.splitlines()[alone + 1]
     card = msgspec.toml.decode((tmp_path / "own" / "spaces" / "tiny" / "card.toml").read_bytes())
     assert card["image"]["mean"][0] == pytest.approx(122.77, abs=0.01), "CLIP's"
     outcome = cli("models", "remove", "tiny")

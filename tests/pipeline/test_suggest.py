@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -150,6 +151,24 @@ def test_what_is_suggested(sift_copy, toy, banks, cli):
     assert "coast 0." in again.out
     assert "a coast at noon" not in again.out, "no captions were given"
     assert f"fastvbow name {sift_copy} --suggested" in again.out
+
+
+@pytest.mark.parametrize("width", [30, 80, 120])
+def test_the_table_fits_the_terminal(sift_copy, toy, banks, cli, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    banks[1].write_text(f"a coast at noon, {'with very many waves and gulls, ' * 9}\n")
+    outcome = cli("suggest", sift_copy, "--space", "toy", "--nouns", banks[0], "--captions", banks[1])
+    assert outcome.code == 0, outcome.err
+    head, *lines, _ = outcome.out.splitlines()
+    start = head.index("suggested")
+    assert max(map(len, lines)) <= max(width, start + 30), "or what is suggested has 30 places"
+    assert max(map(len, lines)) > max(width, start + 30) - 15, "and it is used"
+    first = lines.index(next(line for line in lines if line.split()[0] == "0"))
+    last = lines.index(next(line for line in lines if line.split()[0] == "1"))
+    assert {line[:start].strip() for line in lines[first + 1 : last]} == {""}
+    told = " ".join(line[start:].strip() for line in lines[first:last])
+    assert re.match(r"coast 0\.\d{3}, ", told) and told.count(" 0.") + told.count(" -0.") >= 5
+    assert "with very many waves and gulls, " * 9 in told.replace("”", " ") and "“a coast at noon" in told
 
 
 def test_the_scores(suggested):

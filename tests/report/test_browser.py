@@ -233,6 +233,36 @@ def test_a_suggested_name_looks_suggested(browser: Browser, plain: Report) -> No
     assert browser.text(".nouns .noun") == "truck"
 
 
+@pytest.mark.parametrize("width", [500, 1300])
+def test_a_noun_stands_beside_its_own_score(browser: Browser, plain: Report, width: int) -> None:
+    """With a definition and without one, in wide windows and in narrow ones."""
+    browser.look(width=width)
+    browser.open(plain.folder / "topic-002.html")
+    rows = browser.run(
+        """return [...document.querySelectorAll(".nouns li")].map((li) => [".noun", ".score", ".bar"].map((part) => {
+          const box = li.querySelector(part).getBoundingClientRect();
+          return [box.left, box.top + box.height / 2];
+        }))"""
+    )
+    assert len(rows) == 2 and rows[0][0][1] + 10 < rows[1][0][1], "the second noun stands below the first"
+    for noun, score, bar in rows:
+        assert noun[0] < score[0] < bar[0]
+        assert noun[1] == pytest.approx(score[1], abs=4) and noun[1] == pytest.approx(bar[1], abs=4)
+    assert [row[0][0] for row in rows] == [rows[0][0][0]] * 2, "nouns begin in one column"
+
+
+@pytest.mark.parametrize("width", [320, 500, 1300])
+def test_no_caption_is_cut_without_a_sign(browser: Browser, plain: Report, width: int) -> None:
+    """What is too long beside a photograph ends in dots, the file's name first."""
+    browser.look(width=width)
+    browse(browser, plain)
+    over = browser.run(
+        """return [...document.querySelectorAll("#results .caption")].filter(
+          (line) => line.scrollWidth > line.clientWidth + 1).map((line) => line.textContent)"""
+    )
+    assert over == []
+
+
 def test_the_filters(browser: Browser, plain: Report) -> None:
     rows = plain.data("index")
     assert [len(plain.data(f"rows-000{i}")["name"]) for i in range(3)] == [70, 70, 60]

@@ -180,6 +180,15 @@ def test_a_topic_page_shows_them(tmp_path):
     assert source.count("None of these words marks the topic") == 1
     assert source.index("Keypoints (SIFT)") < source.index("None of these words marks the topic")
 
+    assert "that the model counts to it" in source and 'id="overlays"' in source
+
+    build_report(planted(made_by="K-Means from <i>vectors</i>"), tmp_path / "clusters", per_topic=4)
+    source = (tmp_path / "clusters" / "topic-000.html").read_text(encoding="utf-8")
+    assert 'id="words"' in source and 'id="overlays"' not in source, "clusters know no parts"
+    assert "made without these words" in source and "the model" not in source
+    first = (tmp_path / "clusters" / "index.html").read_text(encoding="utf-8")
+    assert "are clusters, made by K-Means from &lt;i&gt;vectors&lt;/i&gt;. Each" in first
+
     build_report(planted(evidence=None), tmp_path / "without", per_topic=4)
     source = (tmp_path / "without" / "topic-000.html").read_text(encoding="utf-8")
     assert 'id="words"' not in source and 'id="overlays"' not in source
