@@ -217,7 +217,7 @@ def _suggested_by(found: TopicSuggestions) -> str:
 
 def _parameters(cards: dict[str, StageCard]) -> dict[str, str]:
     """All parameters of all stages, one line each."""
-    lines = {}
+    lines: dict[str, str] = {}
     for stage, card in cards.items():
         if stage == "cluster":
             lines |= {f"{stage}: {name}": value for name, value in parameters_told(card).items()}

@@ -24,7 +24,8 @@ def card(method: str, **more: object) -> StageCard:
         (card("kmeans", **SPACE), "K-Means from the photographs’ vectors in the space clip"),
         (
             card("tac", **SPACE, **NOUNS),
-            "TAC (text-aided clustering) from the photographs’ vectors in the space clip, with the nouns of my nouns.txt",
+            "TAC (text-aided clustering) from the photographs’ vectors in the space clip, with the nouns of "
+            "my nouns.txt",
         ),
         (
             card("cae", **SPACE, **NOUNS, **CAPTIONS),
