@@ -1,17 +1,40 @@
-"""Arrays where vector instructions want them, and an allowance of memory that threads share."""
+"""Arrays where vector instructions want them, or on disk, and an allowance of memory that threads share."""
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Allowance", "aligned", "keep_freed_memory", "physical_memory"]
+__all__ = ["Allowance", "aligned", "array_on_disk", "keep_freed_memory", "physical_memory"]
+
+
+def array_on_disk(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A new ``.npy`` file as a memory map, its space on disk reserved.
+
+    Whoever writes to a map of a file that the disk has no room for is killed (SIGBUS), and no error tells why.
+
+    Raises
+    ------
+    OSError
+        There is no room, or the file cannot be written.
+    """
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape, version=(1, 0))
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+                raise OSError(error.errno, error.strerror, str(path)) from None
+            # otherwise the file system cannot reserve
+    return out
 
 
 def aligned(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:

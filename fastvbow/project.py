@@ -8,7 +8,8 @@ Format ``fastvbow-project``, version 1
   one.
 - ``stages/NAME.json`` is the card of a finished stage: its parameters, the fingerprints of the stages that fed it, what
   it counted and how long it took. What a stage wrote counts only while its card stands: the card is removed before the
-  output is touched and is written after the output is in place.
+  output is touched and is written after the output is in place. Meanwhile ``stages/NAME.former`` is the card that was
+  removed. It says what was asked for until then, no output counts for it, and it MAY be missing or unreadable.
 - A stage's output is a folder or file of its own (``images.parquet``, ``features/``, ``vocabulary/``, ``tokens/``,
   ``topics/``, ``clusters/``, ``groups.parquet``, ``skipped.parquet``, ``report/``). It MUST be written beside its final
   name, flushed and renamed, so a reader sees all of it or nothing. Photographs are grouped by topics or by clusters:
@@ -336,6 +337,18 @@ class ProjectFolder:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StoreCorruptError(f"{path}: {error}: delete that file and run again") from None
 
+    def asked_card(self, stage: str) -> StageCard | None:
+        """The card of a finished stage, or the one that it had when it was begun and not finished: what was asked for
+        last. No output counts for the latter."""
+        found = self.card(stage)
+        if found is None:
+            with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+                found = msgspec.json.decode(self._former(stage).read_bytes(), type=StageCard)
+        return found
+
+    def _former(self, stage: str) -> Path:
+        return self.root / "stages" / f"{stage}.former"
+
     def require(self, stage: str) -> StageCard:
         """The card of a stage that has to be finished and up to date with the stages that fed it.
 
@@ -360,10 +373,11 @@ class ProjectFolder:
         """Take a stage's card away: from here on its output does not count."""
         path = self.root / "stages" / f"{stage}.json"
         if path.exists():
-            path.unlink()
+            path.replace(self._former(stage))
             flush(path.parent)
 
     def finish(self, card: StageCard) -> None:
         """Put a stage's card in place: from here on its output counts."""
         with replace_file(self.root / "stages" / f"{card.stage}.json") as path:
             path.write_bytes(msgspec.json.format(msgspec.json.encode(card)))
+        self._former(card.stage).unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from fastvbow.groups.baselines.clusters import unit_length
 from fastvbow.groups.baselines.pixels import padded_grey, squeezed
 from fastvbow.images.decode import decode_photograph, silence_decoders
 from fastvbow.images.table import ImageTable
+from fastvbow.memory import array_on_disk
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.topic_modelling import token_streams
@@ -147,7 +148,7 @@ def _write_pictures(
     kept: Kept, shape: Shape, wanted: tuple[int, ...], path: Path, jobs: int, listener: Listener
 ) -> None:
     silence_decoders()
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=wanted)
+    out = array_on_disk(path, np.uint8, wanted)
     side, n = wanted[1], wanted[0]
 
     def small(row: int) -> NDArray[np.uint8]:

@@ -8,7 +8,8 @@ all.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ from fastvbow.config import ClusterConfig
 from fastvbow.errors import UsageError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs
+from fastvbow.images.table import ImageTable
+from fastvbow.memory import array_on_disk
+from fastvbow.pipeline.beforehand import check_labels
 from fastvbow.pipeline.extraction import check_device, open_shards
 from fastvbow.pipeline.spaces import Space, open_space, own_vectors
 from fastvbow.pipeline.stage import run_stage
-from fastvbow.pipeline.text_banks import caption_vectors, noun_vectors
-from fastvbow.project import ProjectFolder, replace_folder
+from fastvbow.pipeline.text_banks import bank_identity, caption_vectors, noun_vectors
+from fastvbow.project import ProjectFolder, replace_folder, scratch_file
 from fastvbow.pytorch import load_torch
 from fastvbow.semantic.methods import METHODS, make_estimator
 from fastvbow.semantic.persistence import save_estimator
@@ -131,7 +135,7 @@ def cluster(
     check_device(device)
     folder = ProjectFolder.open(project)
     estimator = make_estimator(config.method, config.clusters, config.seed, config.options, n_jobs=workers)
-    _check_texts(config.method, space, nouns, captions)
+    _check_texts(config.method, space, images, nouns, captions)
     if METHODS[config.method].trains:
         load_torch(f"--method {config.method}", "deep")  # before photographs are encoded in vain
     opened = open_space(space, device=device, images=images) if space else None
@@ -142,6 +146,8 @@ def cluster(
             raise UsageError(
                 f"{described} photographs cannot form {config.clusters} clusters: pass -k {described} or less"
             )
+        labels = _labels_of(folder) if labels is None else labels
+        check_labels(ImageTable.load(folder.images, folder.image_root), labels, stored=folder.labels)
         texts = _Texts(opened, nouns, captions, config.method)
         stage = run_stage(
             folder,
@@ -159,8 +165,8 @@ def cluster(
             outputs=[folder.clusters],
             listener=listener,
             body=lambda: _fit(folder, estimator, opened, texts, workers, device, listener),
+            begins=False,
         )
-        labels = _labels_of(folder) if labels is None else labels
         grouped = pipeline.groups(project, labels=labels, by="cluster", listener=listener)
         suggested = opened is not None and nouns is not None
         if opened is not None and nouns is not None:
@@ -204,7 +210,7 @@ class _Texts:
         self._nouns = nouns if wanted.nouns else None
         self._captions = captions if wanted.captions else None
         given = {"nouns": self._nouns, "captions": self._captions}
-        self.identities = {name: _identity(path) for name, path in given.items() if path is not None}
+        self.identities = {name: _identity(path, name) for name, path in given.items() if path is not None}
 
     def vectors(self, jobs: int, listener: Listener) -> dict[str, NDArray[np.float32]]:
         """Embeddings of nouns and captions, as `fit` takes them."""
@@ -216,7 +222,9 @@ class _Texts:
         return found
 
 
-def _check_texts(method: str, space: str, nouns: Path | None, captions: Path | None) -> None:
+def _check_texts(method: str, space: str, images: str, nouns: Path | None, captions: Path | None) -> None:
+    if images not in ("encode", "project"):
+        raise UsageError(f"--images takes encode or project, not {images}")
     wanted = METHODS[method]
     lacking = [
         name
@@ -236,19 +244,15 @@ def _check_texts(method: str, space: str, nouns: Path | None, captions: Path | N
         raise UsageError("--nouns and --captions are compared with photographs in a space: name it with --space")
 
 
-def _identity(path: Path) -> str:
+def _identity(path: Path, what: str) -> str:
     """A bank of texts, by what is in it: the card must not depend on where it lies."""
-    file = path / "data.noun" if path.is_dir() else path
-    try:
-        with file.open("rb") as handle:
-            return f"{path.name} {hashlib.file_digest(handle, 'sha256').hexdigest()[:16]}"
-    except OSError as error:
-        raise UsageError(f"cannot read texts from {file}: {error.strerror}") from None
+    name, sha256 = bank_identity(path, what)
+    return f"{name} {sha256[:16]}"
 
 
 def _labels_of(project: ProjectFolder) -> str:
-    """Where the labels come from that the groups have by now."""
-    card = project.card("groups")
+    """Where the labels come from that the groups have by now, or had until grouping was begun and not finished."""
+    card = project.asked_card("groups")
     known = "none" if card is None else str(card.parameters["labels"])
     return known if known in {"parent", "none"} else known.rpartition(" ")[0]
 
@@ -263,7 +267,7 @@ def _fit(
     listener: Listener,
 ) -> dict[str, Any]:
     if space is None:
-        vectors = own_vectors(project)
+        vectors = own_vectors(project, keep=True)
     else:
         vectors = space.image_vectors(project, jobs=jobs, device=device, listener=listener)
     read = np.concatenate([shard.read for shard in open_shards(project)])
@@ -277,22 +281,42 @@ def _fit(
         listener(Event("cluster", "step", done=done, total=total, unit="epochs"))
 
     progress = {"progress": tell} if "progress" in estimator.fit.__code__.co_varnames else {}
-    rows = vectors if len(placed) == len(vectors) else vectors[placed]
-    estimator.fit(rows, **texts.vectors(jobs, listener), **progress)
-    if space is not None and {"cnn", "embeddings"} & project.require("extract").parameters.keys():
-        # by texts, probabilities are far too sure of themselves; who is near whom by the CNN says how sure to be
-        own = own_vectors(project)[placed]
-        if _has_direction(own).all():
-            estimator.calibrate(own)
-    shares = np.asarray(estimator.probabilities_)
+    if len(placed) < estimator.n_clusters:
+        raise UsageError(
+            f"{len(placed)} photographs with a vector cannot form {estimator.n_clusters} clusters: pass a smaller -k"
+        )
+    with _chosen(project, vectors, placed) as rows:
+        estimator.fit(rows, **texts.vectors(jobs, listener), **progress)
+        if space is not None and {"cnn", "embeddings"} & project.require("extract").parameters.keys():
+            # by texts, probabilities are far too sure of themselves; who is near whom by the CNN says how sure to be
+            with _chosen(project, own_vectors(project, keep=True), placed) as own:
+                if _has_direction(own).all():
+                    estimator.calibrate(own)
+        shares = np.asarray(estimator.probabilities_)
     with replace_folder(project.clusters) as folder:
         save_estimator(estimator, folder / "model")
         _write_shares(folder / "theta.npy", shares, placed, len(vectors))
+        project.begin("cluster")
     return {
         "clusters": shares.shape[1],
         "numbers a vector": vectors.shape[1],
         "used": len(np.unique(estimator.labels_)),
     }
+
+
+@contextmanager
+def _chosen(
+    project: ProjectFolder, vectors: NDArray[np.float32], rows: NDArray[np.intp]
+) -> Iterator[NDArray[np.float32]]:
+    """Some rows of vectors, which memory need not hold: themselves where it is all, else a copy on disk."""
+    if len(rows) == len(vectors):
+        yield vectors
+        return
+    with scratch_file(project.root, "rows.npy") as path:
+        out = array_on_disk(path, np.float32, (len(rows), vectors.shape[1]))
+        for start in range(0, len(rows), _BLOCK):
+            out[start : start + _BLOCK] = vectors[rows[start : start + _BLOCK]]
+        yield out
 
 
 def _has_direction(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -304,7 +328,7 @@ def _has_direction(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def _write_shares(path: Path, shares: NDArray[np.float32], placed: NDArray[np.intp], n_images: int) -> None:
     n_clusters = shares.shape[1]
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=(n_images, n_clusters))
+    out = array_on_disk(path, np.float64, (n_images, n_clusters))
     out[:] = 1 / n_clusters
     for start in range(0, len(placed), _BLOCK):
         block = shares[start : start + _BLOCK].astype(np.float64) + LEAST

@@ -126,7 +126,8 @@ def check_embeddings(project: Path, asked: Mapping[str, Any], embeddings: Embedd
     given = embeddings.dimension if isinstance(embeddings, EmbeddingFile) else embeddings
     if known is None and given is not None:
         raise UsageError(
-            f"the photographs of {project} are described by {' and '.join(asked)}, not by embeddings: leave them out"
+            f"the photographs of {project} are described by {' and '.join(asked) or 'a space of texts'}, not by "
+            "embeddings: leave them out"
         )
     if known is not None and given is None:
         raise UsageError(

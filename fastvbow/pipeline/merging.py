@@ -29,6 +29,7 @@ from fastvbow.groups.names import TopicNames, write_names
 from fastvbow.groups.suggestions import write_suggestions
 from fastvbow.images.joining import joined
 from fastvbow.images.table import ImageTable
+from fastvbow.memory import array_on_disk
 from fastvbow.pipeline.additions import remembered
 from fastvbow.pipeline.origin import Taken
 from fastvbow.pipeline.shards import added_shards, shard_folder, shard_keys, shard_ranges
@@ -222,7 +223,7 @@ class _Merge:
         """The mixtures, those of the new images behind the others."""
         parts = [np.load(home.topics / "theta.npy", mmap_mode="r") for home in (self.project, self.waiting)]
         shape = (sum(len(part) for part in parts), parts[0].shape[1])
-        whole, at = np.lib.format.open_memmap(path, mode="w+", dtype=parts[0].dtype, shape=shape), 0
+        whole, at = array_on_disk(path, parts[0].dtype, shape), 0
         for part in parts:
             for start in range(0, len(part), BLOCK):
                 rows = part[start : start + BLOCK]

@@ -25,7 +25,8 @@ MAKERS = ("topics", "cluster")
 def grouped_by(project: ProjectFolder) -> str:
     """The stage that a project's photographs are grouped by.
 
-    Where there are no groups yet, it is the one that has run, topics before clusters.
+    Where grouping was begun and not finished, it is the one that they were grouped by before; where there are no groups
+    yet, the one that has run, topics before clusters.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def grouped_by(project: ProjectFolder) -> str:
     StageMissingError
         Neither has run.
     """
-    groups = project.card("groups")
+    groups = project.asked_card("groups")
     known = () if groups is None else groups.inputs
     found = [stage for stage in MAKERS if stage in known] or [stage for stage in MAKERS if project.card(stage)]
     if not found:

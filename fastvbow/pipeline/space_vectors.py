@@ -3,14 +3,16 @@
 Format ``fastvbow-space-vectors``, version 1
 --------------------------------------------
 ``spaces/KEY/`` in the project folder; KEY is the first 32 digits of the SHA-256, in hex, of the version and the space's
-fingerprint.
+fingerprint. The project's own vectors (`fastvbow.pipeline.own_vectors`) lie there too, of a space with the fingerprint
+and name ``own``.
 
 - ``vectors-HEX.npy``: float32 (n_images, width) in C order, row i is that of image i of the project's table, at unit
   length; zero where the image was skipped. HEX is the first 16 digits of the SHA-256 of the shards' keys.
 - ``card.json``: ``format``, ``version``, ``space`` (its fingerprint), ``name`` (what it was called), ``width``,
   ``file`` (of the vectors), ``sha256`` (of that file) and ``shards``, a list of [key, number of images] in order. A key
   is the SHA-256 of paths, sizes and times of a run of images and of which were read, so vectors of other images do not
-  count, and those of the same run need not be made again when others are added. The card MUST be written after the
+  count, and those of the same run need not be made again when others are added; of own vectors it is the SHA-256 of the
+  checksums of what extraction has written. The card MUST be written after the
   vectors, and vectors that no card names do not count. A reader MUST refuse a greater version.
 - ``part-KEY.npy`` is work in progress: the rows of a shard. It MAY be removed; a writer MUST remove it when the card
   stands.
@@ -22,7 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -31,18 +33,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import FastvbowError, ImageError, ProjectError, StoreCorruptError, UsageError
 from fastvbow.events import Event, Listener
 from fastvbow.executors import make_executor, one_thread_each, run_tasks
 from fastvbow.features.store import FeatureShard, checksum
 from fastvbow.images.decode import decode_examined, examine, silence_decoders
 from fastvbow.images.table import ImageTable
-from fastvbow.memory import Allowance, physical_memory
+from fastvbow.memory import Allowance, array_on_disk, physical_memory
 from fastvbow.pipeline.shard_work import memory_of
 from fastvbow.pipeline.shards import open_shards, ranges_of
 from fastvbow.project import ProjectFolder, fingerprint_of, replace_file
 
-__all__ = ["check_space_vectors", "project_vectors"]
+__all__ = ["check_space_vectors", "keep_vectors", "kept_vectors", "project_vectors"]
 
 FORMAT, VERSION = "fastvbow-space-vectors", 1
 STAGE = "space"
@@ -125,7 +128,7 @@ def project_vectors(
     ranges, shards = ranges_of(project.require("extract").outputs), open_shards(project)
     runs = [_Run(table, bounds, shard) for bounds, shard in zip(ranges, shards, strict=True)]
     wanted = [(run.key, run.stop - run.start) for run in runs]
-    folder = project.root / "spaces" / fingerprint_of([VERSION, fingerprint])[:32]
+    folder = _folder(project, fingerprint)
     card = _read_card(folder)
     if card is None or card.shards != wanted:
         with project.lock():
@@ -144,6 +147,63 @@ def project_vectors(
     if card is None:
         raise StoreCorruptError(f"{folder} has gone while it was made: do not remove it, and try again")
     return _open(folder, card)
+
+
+def kept_vectors(project: ProjectFolder, name: str, shards: list[tuple[str, int]]) -> NDArray[np.float32] | None:
+    """Vectors that `keep_vectors` keeps, or None where those of other shards are kept, or none that can be read.
+
+    Parameters
+    ----------
+    project : ProjectFolder
+    name : str
+    shards : list of (str, int)
+        The keys of the shards, and how many images each has.
+    """
+    folder = _folder(project, name)
+    with contextlib.suppress(StoreCorruptError):  # what cannot be read is made again
+        card = _read_card(folder)
+        if card is not None and card.shards == shards:
+            return _open(folder, card)
+    return None
+
+
+def keep_vectors(
+    project: ProjectFolder,
+    name: str,
+    width: int,
+    shards: list[tuple[str, int]],
+    rows: Iterable[NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """Keep vectors that are no space's in the folder of a project.
+
+    Parameters
+    ----------
+    project : ProjectFolder
+    name : str
+        Theirs, instead of a fingerprint.
+    width : int
+    shards : list of (str, int)
+        See `kept_vectors`.
+    rows : iterable of ndarray of shape (n, width), float32
+        The vectors of the images of each shard.
+
+    Returns
+    -------
+    ndarray of shape (n_images, width), float32, read-only memory map
+
+    Raises
+    ------
+    ProjectError
+        The folder cannot be written, or another process works on the project.
+    """
+    folder = _folder(project, name)
+    with project.lock():
+        _begin(folder)
+        return _open(folder, _write(folder, _Card(FORMAT, VERSION, name, name, width, "", "", shards), rows))
+
+
+def _folder(project: ProjectFolder, fingerprint: str) -> Path:
+    return project.root / "spaces" / fingerprint_of([VERSION, fingerprint])[:32]
 
 
 def _read_card(folder: Path) -> _Card | None:
@@ -182,20 +242,38 @@ def _make(
     jobs: int,
     listener: Listener,
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".*.*.tmp"):  # of a writer that was killed: the project is ours
-        left.unlink()
+    _begin(folder)
     before = _rows_before(folder)
     todo = [run for run in runs if run.key not in before and not (folder / _part(run)).exists()]
     total, n_todo = sum(len(run.read) for run in runs), sum(len(run.read) for run in todo)
     listener(Event(STAGE, "begin", f"{n_todo} of {total} photographs to encode for {card.name}"))
     if todo:
         _encode(folder, todo, card.width, prepare(), least_side, jobs, listener, (total - n_todo, total))
+    _write(
+        folder,
+        card,
+        (before[run.key]() if run.key in before else _read_part(folder, run, card.width) for run in runs),
+    )
+    listener(Event(STAGE, "end", f"{total} photographs in {card.name}"))
+
+
+def _begin(folder: Path) -> None:
+    """Make the folder, or clear away what a writer has left that was killed: the project is ours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*.*.tmp"):
+        left.unlink()
+
+
+def _write(folder: Path, card: _Card, rows: Iterable[NDArray[np.float32]]) -> _Card:
+    """Put vectors and their card in place; what else lies there goes."""
     name = f"vectors-{fingerprint_of(card.shards)[:16]}.npy"
+    shape, start = (sum(n for _, n in card.shards), card.width), 0
     with replace_file(folder / name) as path:
-        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(total, card.width), version=(1, 0))
-        for run in runs:
-            out[run.start : run.stop] = before[run.key]() if run.key in before else _read_part(folder, run, card.width)
+        out = array_on_disk(path, np.float32, shape)
+        for part in rows:
+            check_cancelled()
+            out[start : start + len(part)] = part
+            start += len(part)
         out.flush()
         del out
         digest = checksum(path)
@@ -205,7 +283,7 @@ def _make(
     for left in [*folder.glob("vectors-*.npy"), *folder.glob("part-*.npy")]:
         if left.name != name:
             left.unlink()
-    listener(Event(STAGE, "end", f"{total} photographs in {card.name}"))
+    return whole
 
 
 def _rows_before(folder: Path) -> dict[str, Callable[[], NDArray[np.float32]]]:

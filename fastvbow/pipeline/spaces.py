@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from fastvbow.executors import effective_jobs
 from fastvbow.features.cnn import open_session
 from fastvbow.features.image_encoder import ImageEncoder
 from fastvbow.pipeline.describing import LEAST_SIDE
-from fastvbow.pipeline.shards import open_shards, ranges_of
+from fastvbow.pipeline.own_vectors import own_vectors, unit
 from fastvbow.pipeline.space_cards import SpaceCard, read_space
 from fastvbow.pipeline.space_vectors import project_vectors
 from fastvbow.project import ProjectFolder, fingerprint_of
@@ -30,8 +29,6 @@ from fastvbow.semantic.banks.store import embed_texts
 from fastvbow.semantic.conse import centred, conse
 
 __all__ = ["Space", "open_encoder_session", "open_space", "own_vectors", "texts_folder"]
-
-_BLOCK = 4096  # rows that are scaled at a time
 
 
 def texts_folder() -> Path:
@@ -148,7 +145,7 @@ class Space:
         -------
         ndarray of shape (n_images, width), float32
             At unit length, row i is row i of the project's image table; zero rows for skipped photographs. A read-only
-            memory map, but for the project's own embeddings.
+            memory map.
 
         Raises
         ------
@@ -196,7 +193,7 @@ class Space:
         found = encoder.encode(pixels)[None]
         if self.card.classes is not None:
             found = conse(found, class_vectors, top=self.card.classes.top)
-        row = _unit(found)[0]
+        row = unit(found)[0]
         if not row.any() or row.shape != (self.width,):
             raise UsageError(
                 f"the image encoder of {self.name} gives {'zeros' if not row.any() else f'{row.size} numbers'} for a "
@@ -244,7 +241,7 @@ class Space:
             )
         with self._lock:
             rows = self._encoded(texts, prompts, jobs, listener)
-        return centred(rows) if self.card.kind == "conse" else _unit(rows)
+        return centred(rows) if self.card.kind == "conse" else unit(rows)
 
     def _encoded(
         self, texts: Sequence[str], prompts: Sequence[str], jobs: int | None, listener: Listener
@@ -270,7 +267,7 @@ class Space:
         return rows
 
     def _of_project(self, project: ProjectFolder) -> NDArray[np.float32]:
-        rows = own_vectors(project)
+        rows = own_vectors(project, keep=True)
         if rows.shape[1] != self.width:
             raise UsageError(
                 f"the embeddings of {project.root} have {rows.shape[1]} numbers, the space {self.name} {self.width}: "
@@ -301,16 +298,6 @@ class Space:
         return encoder, self._class_vectors
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows at unit length; zero rows stay zero."""
-    out = np.empty(rows.shape, np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK].astype(np.float64)
-        length = np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
-        out[start : start + _BLOCK] = block / np.where(length > 0, length, 1.0)
-    return out
-
-
 def open_space(name: str, *, device: str = "auto", images: str = "encode") -> Space:
     """Open a space that was added with ``fastvbow models add``; its encoders are opened when they are wanted.
 
@@ -332,42 +319,3 @@ def open_space(name: str, *, device: str = "auto", images: str = "encode") -> Sp
         Its card cannot be used.
     """
     return Space(read_space(name), device=device, images=images)
-
-
-def own_vectors(project: ProjectFolder) -> NDArray[np.float32]:
-    """The pooled vectors of a project's photographs: the CNN's, or those given with ``--embeddings``.
-
-    Parameters
-    ----------
-    project : ProjectFolder
-
-    Returns
-    -------
-    ndarray of shape (n_images, d), float32
-        At unit length, row i is row i of the project's image table; zero rows for skipped photographs.
-
-    Raises
-    ------
-    StageMissingError
-        Extraction is not finished.
-    UsageError
-        The project has no such vectors.
-    """
-    ranges, shards = ranges_of(project.require("extract").outputs), open_shards(project)
-    if not shards or any("pooled" not in shard.card.rows for shard in shards):
-        raise UsageError(
-            f"{project.root} has no vectors of whole photographs: take a project whose --features hold cnn or "
-            "embeddings"
-        )
-    width = {shard.descriptors("pooled").shape[1] for shard in shards}
-    if len(width) != 1:
-        raise StoreCorruptError(f"{project.features} holds vectors of {sorted(width)} numbers: run 'fastvbow verify'")
-    out = np.zeros((ranges[-1][1], width.pop()), np.float32)
-    for (start, stop), shard in zip(ranges, shards, strict=True):
-        offsets, rows = shard.offsets("pooled"), _unit(shard.descriptors("pooled"))
-        if len(offsets) != stop - start + 1:
-            raise StoreCorruptError(f"{shard.folder} is of other images than the table: run 'fastvbow verify'")
-        for place, (first, end) in enumerate(pairwise(offsets)):
-            if end > first:  # one a photograph that was read
-                out[start + place] = rows[first]
-    return out

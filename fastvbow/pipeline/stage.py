@@ -28,6 +28,7 @@ def run_stage(
     listener: Listener,
     body: Callable[[], Mapping[str, Any]],
     again: Callable[[StageCard], str] = lambda card: "",
+    begins: bool = True,
 ) -> StageCard:
     """Run a stage unless its card says that it has run with these parameters on these inputs.
 
@@ -48,6 +49,9 @@ def run_stage(
         Where these count something ``missing``, the next call runs the stage again.
     again : callable
         Takes the card of a stage that stands; says why it runs all the same, or "".
+    begins : bool, default=True
+        Whether the card is taken away before `body` runs. Otherwise `body` calls `ProjectFolder.begin` itself, before
+        it touches the output: what stands then outlives a `body` that fails earlier.
 
     Raises
     ------
@@ -64,7 +68,8 @@ def run_stage(
             return card
         listener(Event(stage, "begin", f"done again, for {'; '.join(reasons)}" if reasons else ""))
         check_cancelled()
-        project.begin(stage)
+        if begins:
+            project.begin(stage)
         started = time.perf_counter()
         counted = msgspec.to_builtins(dict(body()))
         seconds = round(time.perf_counter() - started, 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from fastvbow.pipeline.grouping import load_grouping, rename_groups
 from fastvbow.pipeline.mixtures import grouped_by
 from fastvbow.pipeline.spaces import Space, open_space
 from fastvbow.pipeline.suggested_names import suggestions_path
-from fastvbow.pipeline.text_banks import Captions, Nouns, caption_vectors, is_wordnet, noun_vectors
+from fastvbow.pipeline.text_banks import Captions, Nouns, bank_identity, caption_vectors, is_wordnet, noun_vectors
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder
 from fastvbow.semantic.banks.frequencies import caption_counts
@@ -154,6 +153,8 @@ def suggest(
     folder = ProjectFolder.open(project)
     folder.require(grouped_by(folder))
     opened = open_space(space, device=device, images=images)
+    noun_file = bank_identity(nouns, "nouns")
+    caption_file = None if captions is None else bank_identity(captions, "captions")
     # which may take long, and needs nothing of the project
     bank, kinds = _name_bank(opened, nouns, under, workers, listener)
     slots = None if kinds is None else _slots(n)
@@ -166,8 +167,8 @@ def suggest(
         origin = Origin(
             opened.name,
             opened.fingerprint,
-            _text_file(nouns, len(bank.bank)),
-            None if captions is None or texts is None else _text_file(captions, len(texts.texts)),
+            TextFile(*noun_file, len(bank.bank)),
+            None if caption_file is None or texts is None else TextFile(*caption_file, len(texts.texts)),
             tuple(SIC_PROMPTS),
             tuple(under or ()),
             {"n": float(n), "contrast": _CONTRAST, "apart": _APART}
@@ -294,10 +295,3 @@ def _suggestions(
         )
         for group, one in ((group, found[group]) for group in groups.tolist())
     )
-
-
-def _text_file(path: Path, rows: int) -> TextFile:
-    """What a bank was read from; of a folder of WordNet's the file with its nouns."""
-    file = path / "data.noun" if path.is_dir() else path
-    with file.open("rb") as handle:
-        return TextFile(path.resolve().name, hashlib.file_digest(handle, "sha256").hexdigest(), rows)

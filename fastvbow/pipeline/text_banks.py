@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +13,13 @@ from numpy.typing import NDArray
 
 from fastvbow.errors import UsageError
 from fastvbow.events import Listener, log_events
+from fastvbow.images.table import readable
 from fastvbow.pipeline.spaces import Space
 from fastvbow.semantic.banks.captions import read_captions
 from fastvbow.semantic.banks.nouns import SIC_PROMPTS, NounBank, nouns_of_wordnet, read_noun_list
 from fastvbow.semantic.banks.wordnet import read_wordnet
 
-__all__ = ["Captions", "Nouns", "caption_vectors", "is_wordnet", "noun_vectors", "read_nouns"]
+__all__ = ["Captions", "Nouns", "bank_identity", "caption_vectors", "is_wordnet", "noun_vectors", "read_nouns"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,34 @@ class Captions:
 
     texts: tuple[str, ...]
     vectors: NDArray[np.float32]
+
+
+def bank_identity(path: Path, what: str) -> tuple[str, str]:
+    """What a bank of texts is known by: the name of its file, and the SHA-256 of its bytes, in hex.
+
+    Bytes of the name that are not UTF-8 stand as ``\\xNN``. Of WordNet's folder it is the file with its nouns.
+
+    Parameters
+    ----------
+    path : Path
+    what : {"nouns", "captions"}
+        What it should hold.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read, is a folder of captions, or no file that can be read twice.
+    """
+    file = path / "data.noun" if what == "nouns" and path.is_dir() else path
+    try:
+        if file.exists() and not file.is_file():
+            kind = "a folder" if file.is_dir() else "a pipe or a device, and is read more than once"
+            raise UsageError(f"{file} is {kind}: give a file of {what}")
+        with file.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"cannot read {what} from {file}: {error.strerror}") from None
+    return readable(os.fsencode(path.resolve().name)), digest
 
 
 def read_nouns(

@@ -42,8 +42,8 @@ class Verified:
     problems : list of str
         A line each: which file, and what is wrong with it.
     stale : list of str
-        A line for each stage that is sound but older than what fed it, as a report after `name`: nothing is wrong with
-        it, the next `run` makes it again.
+        A line for each stage that is older than what fed it, as a report after `name`; those behind it are not named.
+        Nothing is wrong with them, the next `run` makes them again.
     """
 
     n_files: int
@@ -84,7 +84,8 @@ def verify(
             try:
                 folder.require(stage)
             except StageMissingError as error:
-                stale.append(str(error))
+                if str(error) not in stale:  # the stages behind it say the same
+                    stale.append(str(error))
                 continue
             except FastvbowError as error:
                 found = [str(error)]
@@ -94,7 +95,7 @@ def verify(
             if found and repair:
                 for victim in victims:
                     shutil.rmtree(victim) if victim.is_dir() else victim.unlink(missing_ok=True)
-                (folder.root / "stages" / f"{stage}.json").unlink(missing_ok=True)
+                folder.begin(stage)
         for kept in sorted((folder.root / "spaces").glob("[!.]*")):
             found = check_space_vectors(kept) if kept.is_dir() else [f"{kept}: does not belong there"]
             problems += found

@@ -22,6 +22,8 @@ __all__ = ["SemanticEstimator"]
 Own = TypeVar("Own", bound="SemanticEstimator")
 ROWS = 1 << 15
 """Images a block."""
+LEAST, MOST = 1e-38, 1e38
+"""What float32 holds of positive numbers, nearly: what divides must not be rounded to 0."""
 
 
 class SemanticEstimator(ClusterMixin, BaseEstimator):
@@ -178,5 +180,17 @@ class SemanticEstimator(ClusterMixin, BaseEstimator):
         """Raise UsageError where a parameter is no number above 0."""
         for name in names:
             value = getattr(self, name)
-            if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < float(value) < np.inf:
-                raise UsageError(f"{name}={value!r} cannot be used; give a number above 0")
+            if not _is_number(value) or not LEAST <= value <= MOST:
+                raise UsageError(f"{name}={value!r} cannot be used; give a number above 0, from {LEAST} to {MOST}")
+
+    def _check_not_negative(self, *names: str, below: float = np.inf) -> None:
+        """Raise UsageError where a parameter is no number from 0 to below this one."""
+        for name in names:
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value < below:
+                end = "" if below == np.inf else f" and below {below:g}"
+                raise UsageError(f"{name}={value!r} cannot be used; give a finite number, 0 or more{end}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -42,8 +42,9 @@ class GuidedEstimator(DirectionEstimator):
         self.noun_indices_ = stored.take_indices("noun_indices", len(self.nouns_))
 
     def _check_counts(self, *names: str) -> None:
-        """Raise UsageError where a count of k-means, or one of `names`, is no integer above 0."""
+        """Raise UsageError where a count of k-means, or one of `names`, is no integer above 0, or `tol` no number."""
         least = dict.fromkeys(("n_clusters", *names, "center_n_init", "n_init", "max_iter"), 1)
         if self.n_centers is not None:
             least["n_centers"] = 1
         self._check_integers(**least)
+        self._check_not_negative("tol")

@@ -301,12 +301,9 @@ class ICBPL(CenterEstimator):
         least = dict.fromkeys(names if self.principal is None else (*names, "principal"), 1)
         self._check_integers(n_clusters=2, least_steps=0, warm_steps=0, **least)
         self._check_positive("scale", "learning_rate")
-        if not 0 <= self.dropout < 1 or not 0 <= self.noise < np.inf:
-            raise UsageError(
-                f"dropout={self.dropout!r} and noise={self.noise!r} cannot be used; give a share, from 0 and below 1, "
-                "and a number of 0 or more"
-            )
-        if not 0 <= self.whitening <= 1:
+        self._check_not_negative("noise", "whitening")
+        self._check_not_negative("dropout", below=1.0)
+        if self.whitening > 1:
             raise UsageError(f"whitening={self.whitening!r} cannot be used; give a number from 0 to 1")
         if self.init not in STARTS:
             raise UsageError(f"init={self.init!r} cannot be used; give one of {', '.join(STARTS)}")

@@ -73,7 +73,7 @@ def make_estimator(
     Raises
     ------
     UsageError
-        There is no such method, or it has no such parameter.
+        There is no such method, it has no such parameter, or one cannot be used.
     """
     if name not in METHODS:
         raise UsageError(f"--method takes {', '.join(METHODS)}, not {name}")
@@ -93,7 +93,9 @@ def make_estimator(
         outer[method.nested] = {key: value for key, value in given.items() if key in inner}
     if "n_jobs" in inspect.signature(cls).parameters:
         outer["n_jobs"] = n_jobs
-    return cls(n_clusters, random_state=seed, **dict(method.fixed), **outer)
+    made = cls(n_clusters, random_state=seed, **dict(method.fixed), **outer)
+    made._check()  # before anything is done for it
+    return made
 
 
 def _training_options() -> frozenset[str]:

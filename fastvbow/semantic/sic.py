@@ -348,8 +348,6 @@ class SIC(SemanticEstimator):
         for name, choices in (("mapping", MAPPINGS), ("init", STARTS)):
             if getattr(self, name) not in choices:
                 raise UsageError(f"{name}={getattr(self, name)!r} cannot be used; give one of {', '.join(choices)}")
-        for name in ("gamma_u", "entropy_weight", "semantic_weight", "weight_decay"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise UsageError(f"{name}={getattr(self, name)!r} cannot be used; give a number of 0 or more")
+        self._check_not_negative("gamma_u", "entropy_weight", "semantic_weight", "weight_decay")
         if self.xi_c > 1:
             raise UsageError(f"xi_c={self.xi_c!r} cannot be used; give a share, above 0 and at most 1")

@@ -114,6 +114,7 @@ class SphericalKMeans(DirectionEstimator):
 
     def _check(self) -> None:
         self._check_integers(n_clusters=1, n_init=1, max_iter=1)
+        self._check_not_negative("tol")
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {"cluster_centers": self.cluster_centers_, "inertia": np.array([self.inertia_])}

@@ -1,7 +1,11 @@
 """`fastvbow cluster` on a project: groups by vectors in the place of topics."""
 
+import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +17,11 @@ from fastvbow import Project, pipeline
 from fastvbow.cli_cluster import options_of
 from fastvbow.config import ClusterConfig, ExtractConfig
 from fastvbow.errors import ProjectError, StageMissingError, UsageError
+from fastvbow.memory import array_on_disk
 from fastvbow.pipeline.clustering import LEAST
 from fastvbow.pipeline.mixtures import grouped_by, load_shares
 from fastvbow.pipeline.spaces import own_vectors
+from fastvbow.pipeline.text_banks import bank_identity
 from fastvbow.project import ProjectFolder
 from fastvbow.semantic import SphericalKMeans
 
@@ -202,6 +208,10 @@ def test_the_command(small_copy, cli):
         (["--nouns", "list.txt"], "name it with --space"),
         (["--set", "epsilon=.1"], "kmeans has no parameter epsilon; it has"),
         (["--set", "n_init"], "--set takes NAME=VALUE"),
+        (["--set", "tol=null"], "tol=None cannot be used; give a finite number, 0 or more"),
+        (["--set", "tol=NaN"], "tol=nan cannot be used"),
+        (["--images", "both"], "--images takes encode or project, not both"),
+        (["--labels", "lost.csv"], "cannot read labels from lost.csv"),
         (["--space", "nowhere"], "nowhere"),
     ],
 )
@@ -223,3 +233,102 @@ def test_options():
     assert options_of(given) == {"epsilon": 0.1, "weights": [1, 1, 0.3, 5], "init": "centers", "max_seconds": None}
     with pytest.raises(UsageError, match="each name once"):
         options_of(["a=1", "a=2"])
+
+
+def killed(project, argument_of, arguments):
+    """Run a command in a process that ends, without clean-up, when the first call of `argument_of` returns."""
+    module, name = argument_of.rsplit(".", 1)
+    code = (
+        "import importlib, os, sys\n"
+        f"module = importlib.import_module({module!r})\n"
+        f"former = module.{name}\n"
+        f"def ending(*args, **kwargs):\n    former(*args, **kwargs)\n    os._exit(9)\n"
+        f"module.{name} = ending\n"
+        "from fastvbow import pipeline\nfrom fastvbow.config import ClusterConfig\nfrom pathlib import Path\n"
+        f"pipeline.cluster(Path({str(project)!r}), {arguments}, report=False)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+
+
+def test_what_was_asked_of_groups_outlives_a_kill(small_copy):
+    """Killed while groups were made anew, it is still grouped by clusters, and the labels are not forgotten."""
+    pipeline.cluster(small_copy, KMEANS, labels="parent", report=False)
+    other = ClusterConfig(clusters=PHOTOGRAPHS, seed=1)
+    killed(small_copy, "fastvbow.pipeline.grouping.write_table", f"ClusterConfig(clusters={PHOTOGRAPHS}, seed=1)")
+    folder = ProjectFolder.open(small_copy)
+    assert folder.card("groups") is None and folder.card("topics") is not None
+    assert grouped_by(folder) == "cluster"
+    pipeline.cluster(small_copy, other, report=False)
+    assert None not in groups_of(small_copy)["label"]
+    assert not list((small_copy / "stages").glob("*.former"))
+    assert pipeline.verify(small_copy).problems == []
+
+
+def test_a_damaged_card_that_was_taken_away_does_not_count(clustered):
+    (clustered / "stages" / "groups.json").rename(clustered / "stages" / "groups.former")
+    assert grouped_by(ProjectFolder.open(clustered)) == "cluster"
+    (clustered / "stages" / "groups.former").write_text("{")
+    assert grouped_by(ProjectFolder.open(clustered)) == "topics"
+
+
+def test_clusters_outlive_a_call_that_fails(clustered, monkeypatch):
+    before = snapshot(clustered)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fastvbow.pipeline.clustering.save_estimator", full)
+    with pytest.raises(OSError, match="No space"):
+        pipeline.cluster(clustered, ClusterConfig(clusters=2))
+    assert snapshot(clustered) == before
+
+
+def test_vectors_lie_on_disk(clustered_project, small_project):
+    """Memory need not hold them, and whoever only reads a project writes nothing there."""
+    kept, made = own_vectors(ProjectFolder.open(clustered_project)), own_vectors(ProjectFolder.open(small_project))
+    assert isinstance(kept, np.memmap) and not isinstance(made, np.memmap)
+    np.testing.assert_array_equal(kept, made)
+    assert not (small_project / "spaces").exists()
+
+
+def test_vectors_of_another_extraction_are_kept_anew(clustered, small_folder):
+    extracted = pipeline.extract(small_folder, clustered, ExtractConfig(features=("cnn",), model="efficientnet_lite0"))
+    folder = ProjectFolder.open(clustered)
+    fresh = own_vectors(folder)
+    assert not isinstance(fresh, np.memmap), "those that are kept are of the other network"
+    np.testing.assert_array_equal(own_vectors(folder, keep=True), fresh)
+    assert len(fresh) == extracted.outputs["images"]
+    assert len(list((clustered / "spaces").glob("*/*.npy"))) == 1
+    damaged = next((clustered / "spaces").glob("*/*.npy"))
+    damaged.write_bytes(b"")
+    np.testing.assert_array_equal(own_vectors(folder), fresh)
+    np.testing.assert_array_equal(own_vectors(folder, keep=True), fresh)
+
+
+def test_a_bank_is_known_by_name_and_content(tmp_path):
+    path = tmp_path / os.fsdecode(b"nouns\xff.txt")
+    path.write_text("beach\n")
+    name, sha256 = bank_identity(path, "nouns")
+    assert name == "nouns\\xff.txt" and sha256 == hashlib.sha256(b"beach\n").hexdigest()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is a pipe or a device, and is read more than once"):
+        bank_identity(tmp_path / "pipe", "nouns")
+    with pytest.raises(UsageError, match="is a folder: give a file of captions"):
+        bank_identity(tmp_path, "captions")
+    with pytest.raises(UsageError, match=r"cannot read nouns from .*data.noun: No such file"):
+        bank_identity(tmp_path, "nouns")
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    """A map of a file without room kills whoever writes to it: the room is asked for first."""
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*rows.npy"):
+        array_on_disk(tmp_path / "rows.npy", np.float32, (3, 4))
+    monkeypatch.undo()
+    array_on_disk(tmp_path / "rows.npy", np.float32, (1000, 4))[:] = 7
+    assert (tmp_path / "rows.npy").stat().st_blocks * 512 >= 16000
+    assert (np.load(tmp_path / "rows.npy") == 7).all()

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from fastvbow.errors import StoreCorruptError, UsageError
 from fastvbow.executors import effective_jobs, make_executor, run_tasks
+from fastvbow.memory import array_on_disk
 from fastvbow.project import replace_file
 from fastvbow.semantic.banks.encoder import TextEncoder
 
@@ -147,9 +148,7 @@ def _make(
     loaded = [_open(path) for path in paths]
     rows = np.array([place[text] for text in texts], np.int64)
     with replace_file(final) as temporary:
-        out = np.lib.format.open_memmap(
-            temporary, mode="w+", dtype=np.float32, shape=(len(rows), loaded[0].shape[1]), version=(1, 0)
-        )
+        out = array_on_disk(temporary, np.float32, (len(rows), loaded[0].shape[1]))
         for start in range(0, len(rows), PART):
             some = rows[start : start + PART]
             for number in np.unique(some // PART):
