@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import time
 import warnings
 from collections.abc import Callable
@@ -50,6 +51,10 @@ class Schedule:
     weight_decay: float = 0.0
     max_seconds: float | None = None
     least_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_seconds is not None and not isinstance(self.max_seconds, numbers.Real):
+            raise UsageError(f"max_seconds={self.max_seconds!r} cannot be used; give a number of seconds, or None")
 
     def epochs_for(self, n: int) -> int:
         """The epochs of n rows."""

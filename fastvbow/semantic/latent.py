@@ -5,6 +5,7 @@ What is certain of it and what is a reconstruction, `fastvbow.semantic.icbpl` te
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -44,7 +45,10 @@ class LossWeights(NamedTuple):
         UsageError
             They are not four numbers of 0 or more.
         """
-        if len(weights) != len(cls._fields) or not all(0 <= weight < np.inf for weight in weights):
+        numeric = isinstance(weights, (Sequence, np.ndarray)) and all(
+            isinstance(weight, numbers.Real) for weight in weights
+        )
+        if not numeric or len(weights) != len(cls._fields) or not all(0 <= weight < np.inf for weight in weights):
             raise UsageError(
                 f"weights={weights!r} cannot be used; give four numbers of 0 or more: of the losses of augmentation, "
                 "neighbours, centres and discrepancy"

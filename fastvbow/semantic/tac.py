@@ -8,6 +8,7 @@ it is copied. No figure of the paper is claimed: those need CLIP's weights and t
 
 from __future__ import annotations
 
+import numbers
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -289,3 +290,6 @@ class TAC(GuidedEstimator):
         unknown = sorted(set(self.training or {}) - TRAINING)
         if unknown:
             raise UsageError(f"training has {', '.join(unknown)}; give some of {', '.join(sorted(TRAINING))}")
+        for name, value in (self.training or {}).items():
+            if value is not None and not isinstance(value, numbers.Real):
+                raise UsageError(f"{name}={value!r} cannot be used; give a number")

@@ -210,6 +210,8 @@ def test_the_command(small_copy, cli):
         (["--set", "n_init"], "--set takes NAME=VALUE"),
         (["--set", "tol=null"], "tol=None cannot be used; give a finite number, 0 or more"),
         (["--set", "tol=NaN"], "tol=nan cannot be used"),
+        (["--method", "icbpl", "--set", "weights=3"], "weights=3 cannot be used; give four numbers"),
+        (["--method", "tac-trained", "--set", "epochs=x"], "epochs='x' cannot be used; give a number"),
         (["--images", "both"], "--images takes encode or project, not both"),
         (["--labels", "lost.csv"], "cannot read labels from lost.csv"),
         (["--space", "nowhere"], "nowhere"),
