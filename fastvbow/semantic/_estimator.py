@@ -189,7 +189,7 @@ class SemanticEstimator(ClusterMixin, BaseEstimator):
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value < below:
                 end = "" if below == np.inf else f" and below {below:g}"
-                raise UsageError(f"{name}={value!r} cannot be used; give a finite number, 0 or more{end}")
+                raise UsageError(f"{name}={value!r} cannot be used; give a number of 0 or more{end}")
 
 
 def _is_number(value: Any) -> bool:

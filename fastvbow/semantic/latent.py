@@ -45,7 +45,7 @@ class LossWeights(NamedTuple):
         UsageError
             They are not four numbers of 0 or more.
         """
-        numeric = isinstance(weights, (Sequence, np.ndarray)) and all(
+        numeric = isinstance(weights, Sequence | np.ndarray) and all(
             isinstance(weight, numbers.Real) for weight in weights
         )
         if not numeric or len(weights) != len(cls._fields) or not all(0 <= weight < np.inf for weight in weights):

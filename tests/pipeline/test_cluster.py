@@ -208,7 +208,7 @@ def test_the_command(small_copy, cli):
         (["--nouns", "list.txt"], "name it with --space"),
         (["--set", "epsilon=.1"], "kmeans has no parameter epsilon; it has"),
         (["--set", "n_init"], "--set takes NAME=VALUE"),
-        (["--set", "tol=null"], "tol=None cannot be used; give a finite number, 0 or more"),
+        (["--set", "tol=null"], "tol=None cannot be used; give a number of 0 or more"),
         (["--set", "tol=NaN"], "tol=nan cannot be used"),
         (["--method", "icbpl", "--set", "weights=3"], "weights=3 cannot be used; give four numbers"),
         (["--method", "tac-trained", "--set", "epochs=x"], "epochs='x' cannot be used; give a number"),

@@ -231,7 +231,7 @@ def test_the_contract(torch, planted):
         ({"whitening": 1.5}, "whitening=1.5 cannot be used; give a number from 0 to 1"),
         ({"init": "centers"}, "init='centers' cannot be used; give one of kmeans, random"),
         ({"warm_steps": -1}, "warm_steps=-1"),
-        ({"dropout": 1.0}, "dropout=1.0 .* cannot be used"),
+        ({"dropout": 1.0}, "dropout=1.0 cannot be used; give a number of 0 or more and below 1"),
         ({"noise": -1.0}, "noise=-1.0 cannot be used"),
         ({"weights": (1, 1, 1)}, r"weights=\(1, 1, 1\) cannot be used; give four numbers"),
         ({"weights": (1, 1, 1, -1)}, "give four numbers"),
