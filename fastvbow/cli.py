@@ -305,7 +305,9 @@ def topics(
 @app.command()
 def groups(
     project: ProjectArgument,
-    labels: Labels = "none",
+    labels: Annotated[
+        str | None, typer.Option(help="Known labels, as of 'run'; those that the groups have if left out.")
+    ] = None,
     by: Annotated[
         str, typer.Option(metavar="auto|topics|cluster", help="What they are grouped by; auto: as they are now.")
     ] = "auto",

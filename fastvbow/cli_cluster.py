@@ -53,7 +53,7 @@ def cluster(
         typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the method, its value as JSON; repeatable."),
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="Known labels, as of 'groups'; those that the groups have if left out.")
+        str | None, typer.Option(help="Known labels, as of 'run'; those that the groups have if left out.")
     ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Make the report anew.")] = True,
     seed: Seed = 0,

@@ -101,7 +101,12 @@ def _hint_lines(found: Hints, project: Path) -> Iterator[str]:
         yield from table(["group", "apart", "images", "one like", "other like"], rows, (0, 3, 4))
         yield from rest(len(found.partings) - ROWS, "group")
         more = found.n_topics + len(found.partings)
-        yield f"  to part them, run again with more topics, as --topics {more} (names are given anew)"
+        again = (
+            f"run again with more topics, as --topics {more}"
+            if found.by == "topics"
+            else f"cluster again, as -k {more}"
+        )
+        yield f"  to part them, {again} (names are given anew)"
     if not found.mergings and not found.partings:
         yield "nothing stands out: no two groups look like one, and none looks like two"
 

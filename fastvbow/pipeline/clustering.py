@@ -26,6 +26,7 @@ from fastvbow.images.table import ImageTable
 from fastvbow.memory import array_on_disk
 from fastvbow.pipeline.beforehand import check_labels
 from fastvbow.pipeline.extraction import check_device, open_shards
+from fastvbow.pipeline.grouping import labels_of
 from fastvbow.pipeline.spaces import Space, open_space, own_vectors
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.pipeline.text_banks import bank_identity, caption_vectors, noun_vectors
@@ -146,7 +147,7 @@ def cluster(
             raise UsageError(
                 f"{described} photographs cannot form {config.clusters} clusters: pass -k {described} or less"
             )
-        labels = _labels_of(folder) if labels is None else labels
+        labels = labels_of(folder) if labels is None else labels
         check_labels(ImageTable.load(folder.images, folder.image_root), labels, stored=folder.labels)
         texts = _Texts(opened, nouns, captions, config.method)
         stage = run_stage(
@@ -248,13 +249,6 @@ def _identity(path: Path, what: str) -> str:
     """A bank of texts, by what is in it: the card must not depend on where it lies."""
     name, sha256 = bank_identity(path, what)
     return f"{name} {sha256[:16]}"
-
-
-def _labels_of(project: ProjectFolder) -> str:
-    """Where the labels come from that the groups have by now, or had until grouping was begun and not finished."""
-    card = project.asked_card("groups")
-    known = "none" if card is None else str(card.parameters["labels"])
-    return known if known in {"parent", "none"} else known.rpartition(" ")[0]
 
 
 def _fit(

@@ -23,7 +23,7 @@ from fastvbow.pipeline.suggested_names import load_proposals
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_file
 
-__all__ = ["BY", "groups", "load_grouping", "rename_groups", "require_groups"]
+__all__ = ["BY", "groups", "labels_of", "load_grouping", "rename_groups", "require_groups"]
 
 BY = ("auto", *MAKERS)
 """What `groups` groups by; auto: what the groups are made by now."""
@@ -31,14 +31,15 @@ BY = ("auto", *MAKERS)
 _SAID = {"names", "suggested"}  # parameters of the stage that say what groups are called
 
 
-def groups(project: Path, *, labels: str = "none", by: str = BY[0], listener: Listener = log_events) -> StageCard:
+def groups(project: Path, *, labels: str | None = None, by: str = BY[0], listener: Listener = log_events) -> StageCard:
     """Group a project's photographs by their most probable topic, or cluster.
 
     Parameters
     ----------
     project : Path
-    labels : str, default="none"
+    labels : str, optional
         What is known of them: see `fastvbow.images.labels.read_labels`. Labels are only written beside the groups.
+        None: those that the groups have by now, ``none`` where there are no groups yet.
     by : {"auto", "topics", "cluster"}, default="auto"
         The stage that they are grouped by; auto: as they are now.
     listener : Listener, optional
@@ -51,10 +52,11 @@ def groups(project: Path, *, labels: str = "none", by: str = BY[0], listener: Li
         raise UsageError(f"--by takes {', '.join(BY)}, not {by}")
     folder = ProjectFolder.open(project)
     stage = grouped_by(folder) if by == "auto" else by
-    identity = labels
-    if labels not in {"parent", "none"}:
+    wanted = labels_of(folder) if labels is None else labels
+    identity = wanted
+    if wanted not in {"parent", "none"}:
         folder.require("extract")  # which made the table
-        identity = labels_identity(ImageTable.load(folder.images, folder.image_root), labels, stored=folder.labels)
+        identity = labels_identity(ImageTable.load(folder.images, folder.image_root), wanted, stored=folder.labels)
     names = load_names(folder, listener, stage)
     said = _said(names, load_proposals(folder, names))
     return run_stage(
@@ -64,8 +66,15 @@ def groups(project: Path, *, labels: str = "none", by: str = BY[0], listener: Li
         after=stage,
         outputs=[folder.groups, folder.skipped],
         listener=listener,
-        body=lambda: _group(folder, labels, stage, listener),
+        body=lambda: _group(folder, wanted, stage, listener),
     )
+
+
+def labels_of(project: ProjectFolder) -> str:
+    """Where the labels come from that the groups have by now, or had until grouping was begun and not finished."""
+    card = project.asked_card("groups")
+    known = "none" if card is None else str(card.parameters["labels"])
+    return known if known in {"parent", "none"} else known.rpartition(" ")[0]
 
 
 def _said(names: TopicNames, proposals: Mapping[int, str]) -> dict[str, str]:

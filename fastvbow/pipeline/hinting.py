@@ -14,6 +14,7 @@ from fastvbow.groups.hints import mergings, partings
 from fastvbow.pipeline.encoding import are_encoded, open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.grouping import load_grouping
+from fastvbow.pipeline.mixtures import grouped_by
 from fastvbow.pipeline.selecting import scattered
 from fastvbow.pipeline.spaces import own_vectors
 from fastvbow.pipeline.topic_modelling import start_embedding
@@ -86,7 +87,9 @@ class Hints:
     Attributes
     ----------
     n_topics : int
-        Of the model.
+        Of the model; clusters count as such.
+    by : {"topics", "cluster"}
+        What the groups are.
     mergings : list of MergeHint
         The greatest overlap first.
     partings : list of SplitHint
@@ -94,6 +97,7 @@ class Hints:
     """
 
     n_topics: int
+    by: str
     mergings: list[MergeHint]
     partings: list[SplitHint]
 
@@ -138,6 +142,7 @@ def hints(project: Path, *, listener: Listener = log_events) -> Hints:
 
     return Hints(
         names.n_topics,
+        grouped_by(folder),
         [MergeHint(hinted(pair.groups[0]), hinted(pair.groups[1]), round(pair.overlap, 4)) for pair in pairs],
         [
             SplitHint(

@@ -79,9 +79,9 @@ def test_topics_come_back_with_their_names(small_copy):
     heard = Recorder()
     pipeline.groups(small_copy, labels="parent", listener=heard)
     assert heard.stages("reused") == ["groups"], "auto: as they are"
-    pipeline.groups(small_copy, labels="parent", by="topics")
-    assert groups_of(small_copy) == topics
-    pipeline.groups(small_copy, labels="parent", by="cluster")
+    pipeline.groups(small_copy, by="topics")
+    assert groups_of(small_copy) == topics, "labels too"
+    pipeline.groups(small_copy, by="cluster")
     assert "cluster of mine" in groups_of(small_copy)["name"]
 
 

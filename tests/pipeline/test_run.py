@@ -74,6 +74,7 @@ def test_groups_table(small_folder, small_project):
             ("entropy", pa.float32()),
             ("label", pa.string()),
             ("name", pa.string()),
+            ("suggested", pa.string()),
         ]
     )
     names = sorted(path.relative_to(small_folder).as_posix() for path in small_folder.rglob("*.jpg"))
