@@ -25,7 +25,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
+from fastvbow.errors import StoreCorruptError, UsageError
+from fastvbow.groups._document import read_document
 from fastvbow.project import fingerprint_of, replace_file
 
 __all__ = ["LONGEST", "TopicNames", "checked_name", "read_names", "write_names"]
@@ -228,21 +229,8 @@ def read_names(path: Path) -> TopicNames:
     StoreCorruptError
         It cannot be read, or does not hold what it should.
     """
-    try:
-        data = path.read_bytes()
-        head = msgspec.json.decode(data, type=dict[str, object])
-        version = head.get("version")
-        if head.get("format") == FORMAT and isinstance(version, int) and version > VERSION:
-            raise ProjectError(
-                f"{path} has {FORMAT} version {version}; this fastvbow reads up to version {VERSION}: upgrade fastvbow"
-            )
-        found = msgspec.json.decode(data, type=_File)
-    except OSError as error:
-        raise StoreCorruptError(f"cannot read {path}: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StoreCorruptError(
-            f"{path} holds no names ({error}): mend or move it, and name the topics again"
-        ) from None
+    remedy = "mend or move it, and name the topics again"
+    found: _File = read_document(path, _File, format_name=FORMAT, version=VERSION, what="names", remedy=remedy)
     flat = [topic for group in found.merged for topic in group]
     problems = [
         found.format != FORMAT,
@@ -253,7 +241,6 @@ def read_names(path: Path) -> TopicNames:
     names = TopicNames(found.topics, found.n_topics, found.names, found.merged)
     if any(problems) or len(set(names.by_group().values())) != len(names.by_group()):
         raise StoreCorruptError(
-            f"{path} contradicts itself (topics out of range, in two groups, or one name for two groups): mend or move "
-            "it, and name the topics again"
+            f"{path} contradicts itself (topics out of range, in two groups, or one name for two groups): {remedy}"
         )
     return names

@@ -27,7 +27,8 @@ from pathlib import Path
 
 import msgspec
 
-from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
+from fastvbow.errors import StoreCorruptError, UsageError
+from fastvbow.groups._document import read_document
 from fastvbow.groups.names import TopicNames, checked_name
 from fastvbow.project import fingerprint_of, replace_file
 
@@ -262,19 +263,9 @@ def read_suggestions(path: Path) -> TopicSuggestions:
         It cannot be read, or does not hold what it should.
     """
     remedy = "delete it, and run 'fastvbow suggest' again"
-    try:
-        data = path.read_bytes()
-        head = msgspec.json.decode(data, type=dict[str, object])
-        version = head.get("version")
-        if head.get("format") == FORMAT and isinstance(version, int) and version > VERSION:
-            raise ProjectError(
-                f"{path} has {FORMAT} version {version}; this fastvbow reads up to version {VERSION}: upgrade fastvbow"
-            )
-        found = msgspec.json.decode(data, type=_File)
-    except OSError as error:
-        raise StoreCorruptError(f"cannot read {path}: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StoreCorruptError(f"{path} holds no suggested names ({error}): {remedy}") from None
+    found: _File = read_document(
+        path, _File, format_name=FORMAT, version=VERSION, what="suggested names", remedy=remedy
+    )
     flat = [topic for group in found.groups for topic in group.topics]
     problems = [
         found.format != FORMAT,

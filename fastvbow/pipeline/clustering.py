@@ -137,7 +137,7 @@ def cluster(
     folder = ProjectFolder.open(project)
     estimator = make_estimator(config.method, config.clusters, config.seed, config.options, n_jobs=workers)
     _check_texts(config.method, space, images, nouns, captions)
-    if METHODS[config.method].trains:
+    if trains := METHODS[config.method].trains:
         load_torch(f"--method {config.method}", "deep")  # before photographs are encoded in vain
     opened = open_space(space, device=device, images=images) if space else None
     with folder.lock():
@@ -165,7 +165,7 @@ def cluster(
             after="extract",
             outputs=[folder.clusters],
             listener=listener,
-            body=lambda: _fit(folder, estimator, opened, texts, workers, device, listener),
+            body=lambda: _fit(folder, estimator, opened, texts, workers, device, listener, trains=trains),
             begins=False,
         )
         grouped = pipeline.groups(project, labels=labels, by="cluster", listener=listener)
@@ -259,6 +259,8 @@ def _fit(
     jobs: int,
     device: str,
     listener: Listener,
+    *,
+    trains: bool,
 ) -> dict[str, Any]:
     if space is None:
         vectors = own_vectors(project, keep=True)
@@ -274,7 +276,7 @@ def _fit(
     def tell(done: int, total: int) -> None:
         listener(Event("cluster", "step", done=done, total=total, unit="epochs"))
 
-    progress = {"progress": tell} if "progress" in estimator.fit.__code__.co_varnames else {}
+    progress = {"progress": tell} if trains else {}
     if len(placed) < estimator.n_clusters:
         raise UsageError(
             f"{len(placed)} photographs with a vector cannot form {estimator.n_clusters} clusters: pass a smaller -k"
