@@ -28,12 +28,11 @@ from fastvbow.pipeline.grouping import load_grouping, rename_groups
 from fastvbow.pipeline.mixtures import grouped_by
 from fastvbow.pipeline.spaces import Space, open_space
 from fastvbow.pipeline.suggested_names import suggestions_path
-from fastvbow.pipeline.text_banks import Captions, Nouns, bank_identity, caption_vectors, is_wordnet, noun_vectors
+from fastvbow.pipeline.text_banks import Captions, Nouns, bank_identity, caption_vectors, noun_vectors
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder
 from fastvbow.semantic.banks.frequencies import caption_counts
 from fastvbow.semantic.banks.nouns import SIC_PROMPTS, NounBank, place_kinds
-from fastvbow.semantic.banks.wordnet import read_wordnet
 from fastvbow.semantic.naming import cluster_directions, suggest_names
 
 __all__ = ["PRIOR", "Suggested", "SuggestedGroup", "suggest"]
@@ -224,9 +223,9 @@ def _name_bank(
     left out; they are encoded all the same, as the bank of clustering has them too.
     """
     whole = noun_vectors(space, path, prompts=SIC_PROMPTS, under=under, jobs=jobs, listener=listener)
-    if not is_wordnet(path):
+    wordnet = whole.wordnet
+    if wordnet is None:
         return whole, None
-    wordnet = read_wordnet(path if path.is_dir() else path.parent)
     chosen = [
         row
         for row, (word, synset) in enumerate(zip(whole.bank.words, whole.bank.synsets, strict=True))

