@@ -11,6 +11,7 @@
     ├── TooManySkippedError (ValueError)     more photographs cannot be read than was allowed
     ├── MissingExtraError (ImportError)      an optional package; carries the exact pip line
     ├── ProviderUnavailableError (RuntimeError)   the device asked for cannot run the model
+    ├── ClusterError (RuntimeError)          Dask's scheduler or workers are gone, or cannot be used
     ├── Cancelled                            the caller ended it: `fastvbow.cancelling`
     └── ImageError (ValueError)              one photograph cannot be read; the route reports it and goes on
 
@@ -24,6 +25,7 @@ import errno
 __all__ = [
     "EXHAUSTED",
     "Cancelled",
+    "ClusterError",
     "FastvbowError",
     "ImageError",
     "MissingExtraError",
@@ -74,6 +76,10 @@ class ImageError(FastvbowError, ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class ClusterError(FastvbowError, RuntimeError):
+    """The machines that should do the work are gone, or cannot be used; what is finished stays."""
 
 
 class MissingExtraError(FastvbowError, ImportError):

@@ -15,18 +15,26 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastvbow.cancelling import check_cancelled, may_be_cancelled
-from fastvbow.errors import UsageError
+from fastvbow.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
-__all__ = ["Team", "effective_jobs", "make_executor", "make_process_executor", "one_thread_each", "run_tasks"]
+__all__ = [
+    "Team",
+    "effective_jobs",
+    "make_executor",
+    "make_process_executor",
+    "one_thread_each",
+    "result_of",
+    "run_tasks",
+]
 
 _LOOK = 0.1  # seconds between two looks at whether to stop
 
@@ -194,6 +202,8 @@ def run_tasks(
         `ahead` is below 1.
     Cancelled
         The caller stands inside `fastvbow.cancelling.cancelling`, and has to end.
+    ClusterError
+        The executor is Dask's, and its scheduler or too many workers are gone.
     """
     if ahead < 1:
         raise UsageError(f"ahead is the number of tasks under way, at least 1, not {ahead}")
@@ -209,21 +219,59 @@ def _run_tasks(
             check_cancelled()
             pending.append(executor.submit(function, task))
             while pending and (len(pending) == ahead or pending[0].done()):
-                _await(pending[0])
-                yield pending.popleft().result()
+                yield result_of(pending.popleft())
         while pending:
-            _await(pending[0])
-            yield pending.popleft().result()
+            yield result_of(pending.popleft())
     finally:
         for future in pending:
             future.cancel()
 
 
-def _await(future: Future[Any]) -> None:
-    """Wait for a result, but no longer than the caller wants to."""
-    while not future.done() and may_be_cancelled():  # another process does not hear of it by itself
-        check_cancelled()
-        wait([future], timeout=_LOOK)
+def result_of(future: Future[Result]) -> Result:
+    """The result of a task; waits for it, but no longer than the caller wants to.
+
+    Parameters
+    ----------
+    future : concurrent.futures.Future
+
+    Raises
+    ------
+    Cancelled
+        The caller stands inside `fastvbow.cancelling.cancelling`, and has to end.
+    ClusterError
+        The task was Dask's, whose scheduler or workers are gone.
+    Exception
+        Whatever the task has raised.
+    """
+    try:
+        while not future.done() and may_be_cancelled():  # another process does not hear of it by itself
+            check_cancelled()
+            wait([future], timeout=_LOOK)
+        return future.result()
+    except CancelledError:
+        future.cancel()
+        raise ClusterError(
+            "a task was cancelled, so Dask's scheduler has gone, or was restarted: the same call goes on from what is "
+            "finished"
+        ) from None
+    except Exception as error:
+        future.cancel()
+        if type(error).__module__.partition(".")[0] == "distributed":
+            raise ClusterError(f"{_plainly(error)}: the same call goes on from what is finished") from error
+        raise
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def _plainly(error: Exception) -> str:
+    """What Dask says of itself, in one line."""
+    if type(error).__name__ == "KilledWorker":
+        return (
+            "the workers that took a task have died one after another, killed perhaps for want of memory (their logs "
+            "say why)"
+        )
+    return f"Dask: {type(error).__name__}: {error}"
 
 
 class Team:

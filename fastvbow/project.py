@@ -51,6 +51,7 @@ import msgspec
 
 from fastvbow.changes import CHANGE, complete_change, flush
 from fastvbow.errors import ProjectError, StageMissingError, StoreCorruptError
+from fastvbow.places import Place, SharedFolder
 
 __all__ = [
     "FORMAT",
@@ -206,6 +207,11 @@ class ProjectFolder:
         self.added = root / "added.parquet"
         self.adding = root / "adding"
         self.change = root / CHANGE
+
+    @property
+    def place(self) -> Place:
+        """Where tasks find the project, on whatever machine they are done."""
+        return SharedFolder(self.root.absolute())
 
     @property
     def source(self) -> Path:

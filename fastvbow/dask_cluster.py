@@ -1,0 +1,113 @@
+"""Dask as the executor of the route: a running cluster, or one of this machine's processes.
+
+Nothing here schedules, retries or ships work: that is Dask's. Without it (extra ``dask``) nothing of it is imported.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from fastvbow.errors import ClusterError, MissingExtraError
+
+__all__ = ["RETRIES", "dask_executor", "versions_here"]
+
+RETRIES = 3
+"""Times that Dask tries a task again that has failed."""
+_CONNECT = 20.0  # seconds to reach the scheduler
+_DECIDE = ("fastvbow", "numpy", "numba", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu")
+
+
+def versions_here() -> dict[str, str]:
+    """Versions of the packages that results depend on, in the process that asks."""
+    found = {}
+    for name in _DECIDE:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+@contextmanager
+def dask_executor(scheduler: str = "", *, jobs: int = 1, tell: Callable[[str], object]) -> Iterator[Executor]:
+    """An executor of Dask workers, connected for as long as the ``with`` statement runs.
+
+    Parameters
+    ----------
+    scheduler : str, default=""
+        An address (``tcp://host:8786``), the path of a scheduler file, or nothing: a cluster of this machine's
+        processes, which ends with the ``with`` statement.
+    jobs : int, default=1
+        Processes of that one.
+    tell : callable
+        Is told, in one line, how many workers there are and where the dashboard is.
+
+    Raises
+    ------
+    MissingExtraError
+        Dask is not installed.
+    ClusterError
+        The scheduler cannot be reached, or a worker has another fastvbow or none.
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise MissingExtraError("--executor dask", "Dask", "dask") from None
+    with ExitStack() as stack:
+        if scheduler:
+            client = stack.enter_context(_connected(distributed, scheduler))
+        else:
+            cluster = distributed.LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                memory_limit=0,  # memory-mapped files would count
+            )
+            client = stack.enter_context(distributed.Client(stack.enter_context(cluster)))
+        _check_versions(client)
+        tell(_told(client))
+        yield client.get_executor(retries=RETRIES)
+
+
+def _connected(distributed: Any, scheduler: str) -> Any:
+    is_file = scheduler.endswith(".json") or Path(scheduler).is_file()
+    try:
+        if is_file:
+            if not Path(scheduler).is_file():
+                raise ClusterError(f"there is no scheduler file {scheduler}: has the scheduler been started?")
+            return distributed.Client(scheduler_file=scheduler, timeout=_CONNECT)
+        return distributed.Client(scheduler, timeout=_CONNECT)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ClusterError(
+            f"cannot reach Dask's scheduler {scheduler} ({type(error).__name__}: {error}): is it running, and is this "
+            "its address or file?"
+        ) from None
+
+
+def _check_versions(client: Any) -> None:
+    here = versions_here()
+    for worker, there in client.run(versions_here, on_error="return").items():
+        if not isinstance(there, dict):
+            raise ClusterError(
+                f"the worker {worker} cannot import fastvbow ({there}): install fastvbow {here['fastvbow']} there"
+            )
+        other = [f"{name} {there[name] or 'none'}, not {here[name]}" for name in here if here[name] != there[name]]
+        if other:
+            raise ClusterError(
+                f"the worker {worker} has {'; '.join(other)}: results would depend on who made them, so install the "
+                "same versions everywhere"
+            )
+
+
+def _told(client: Any) -> str:
+    workers = client.nthreads()
+    n_threads = sum(workers.values())
+    count = f"{len(workers)} workers with {n_threads} threads" if workers else "no workers yet, which are waited for"
+    return f"Dask: {count}; dashboard {client.dashboard_link}"

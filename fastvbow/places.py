@@ -1,0 +1,71 @@
+"""Where the files of a project are, for whoever works on it: this process, or a worker on another machine.
+
+A task that is done elsewhere carries a `Place` and the names of files inside the project, never open files. Names are
+relative to the project folder, with ``/`` between their parts: ``features/shard-00012``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+__all__ = ["Place", "SharedFolder"]
+
+
+class Place(Protocol):
+    """Some hundred bytes that tell a worker how to reach a project; it can be pickled."""
+
+    def fetch(self, name: str) -> Path:
+        """A local path of a file, or of a folder with all that it holds, to read as it is now.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file or folder.
+        """
+
+    def writing(self, name: str) -> AbstractContextManager[Path]:
+        """Yield a local path at which the caller leaves a file or folder whole, by `fastvbow.project.replace_file` or
+        `replace_folder`; at a clean exit everybody's `fetch` finds it."""
+
+    def remove(self, name: str) -> None:
+        """Take a file or folder away, if it is there."""
+
+
+@dataclass(frozen=True)
+class SharedFolder:
+    """A project in a folder that all who work on it see at the same path: of this machine, or of a shared file system.
+
+    Attributes
+    ----------
+    root : Path
+        The project folder.
+    """
+
+    root: Path
+
+    def fetch(self, name: str) -> Path:
+        """The path inside the project folder."""
+        path = self.root / name
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is not there: do all workers see {self.root}?")
+        return path
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Yield the path inside the project folder, whose parent is made if it is missing."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+
+    def remove(self, name: str) -> None:
+        """Take a file or folder away, if it is there."""
+        path = self.root / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,145 @@
+"""Many results put together in a tree whose shape depends on their number alone.
+
+So sums of floating-point numbers are the same to the bit for any number of workers, and where the executor is Dask's
+they are made on the workers: only the last one travels to the caller.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from fastvbow.cancelling import check_cancelled
+from fastvbow.executors import result_of, run_tasks
+
+__all__ = ["FAN", "client_of", "reduce_tasks", "tasks_ahead"]
+
+FAN = 16
+"""Results that are put together at a time."""
+_LEAST_AHEAD = 64
+_LOOK = 0.05  # seconds between two looks
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def client_of(executor: Executor) -> Any:
+    """The ``distributed.Client`` behind Dask's ``Client.get_executor()``; None for any other executor."""
+    client = getattr(executor, "_client", None)
+    return client if type(client).__module__.partition(".")[0] == "distributed" else None
+
+
+def tasks_ahead(executor: Executor, jobs: int) -> int:
+    """How many tasks to hand over before the first is done: two for each thread that works on them.
+
+    Parameters
+    ----------
+    executor : Executor
+    jobs : int
+        Threads or processes, where the executor is not Dask's.
+    """
+    client = client_of(executor)
+    return 2 * jobs if client is None else max(_LEAST_AHEAD, 2 * sum(client.nthreads().values()))
+
+
+def reduce_tasks(
+    executor: Executor,
+    function: Callable[[Task], Result],
+    combine: Callable[[Sequence[Result]], Result],
+    tasks: Iterable[Task],
+    *,
+    ahead: int,
+    fan: int = FAN,
+) -> Result:
+    """``combine`` of the results of all tasks: of `fan` neighbours at a time, then of these, until one is left.
+
+    Parameters
+    ----------
+    executor : Executor
+    function : callable (task) -> result
+        As `combine`, found by name where it is called in another process.
+    combine : callable (sequence of results) -> result
+        Is given 2 to `fan` of them, in the order of the tasks.
+    tasks : iterable
+        At least one; they are drawn as they are needed.
+    ahead : int
+        The most tasks that are submitted and not yet put together, about.
+    fan : int, default=FAN
+
+    Returns
+    -------
+    result
+        Of the same kind as that of a task.
+
+    Raises
+    ------
+    ValueError
+        There is no task.
+    Cancelled, ClusterError
+        As `fastvbow.executors.run_tasks`.
+    """
+    if client_of(executor) is not None:
+        return _in_dask(executor, function, combine, tasks, ahead, fan)
+    tree = _Tree(combine, fan)
+    for result in run_tasks(executor, function, tasks, ahead=ahead):
+        tree.add(result)
+    return tree.end()
+
+
+class _Tree:
+    """Puts together what comes in order, and holds `fan` results a level at most."""
+
+    def __init__(self, combine: Callable[[Sequence[Any]], Any], fan: int) -> None:
+        self._combine, self._fan = combine, fan
+        self._levels: list[list[Any]] = []
+
+    def add(self, result: Any, level: int = 0) -> None:
+        if level == len(self._levels):
+            self._levels.append([])
+        held = self._levels[level]
+        held.append(result)
+        if len(held) == self._fan:
+            self._levels[level] = []
+            self.add(self._combine(held), level + 1)
+
+    def end(self) -> Any:
+        """What is left at each level joins the next one as its last."""
+        last: list[Any] = []
+        for held in self._levels:
+            held = held + last
+            last = held if len(held) < 2 else [self._combine(held)]
+        if not last:
+            raise ValueError("reduce_tasks wants at least one task")
+        return last[0]
+
+
+def _in_dask(
+    executor: Any,
+    function: Callable[[Any], Any],
+    combine: Callable[[Sequence[Any]], Any],
+    tasks: Iterable[Any],
+    ahead: int,
+    fan: int,
+) -> Any:
+    """The same tree, of Dask's futures: results stay on the workers, all but the last."""
+    client, options = client_of(executor), {"pure": False, **executor._kwargs}
+    begun: deque[Any] = deque()
+    tree = _Tree(lambda futures: client.submit(combine, list(futures), **options), fan)
+    for task in tasks:
+        check_cancelled()
+        future = client.submit(function, task, **options)
+        tree.add(future)
+        begun.append(future)
+        if len(begun) > ahead:
+            _wait_for(begun.popleft())
+    return result_of(executor._wrap_future(tree.end()))
+
+
+def _wait_for(future: Any) -> None:
+    """Until a task has ended, wherever its result is and whatever it is: an error comes with the last result."""
+    while not future.done():
+        check_cancelled()
+        time.sleep(_LOOK)

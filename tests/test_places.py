@@ -1,0 +1,24 @@
+"""Where the files of a project are."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from fastvbow.places import SharedFolder
+from fastvbow.project import replace_file
+
+
+def test_a_shared_folder(tmp_path):
+    place = pickle.loads(pickle.dumps(SharedFolder(tmp_path)))
+    with place.writing("tokens/shard-00001/words.npy") as path, replace_file(path) as beside:
+        beside.write_bytes(b"words")
+    assert place.fetch("tokens/shard-00001/words.npy").read_bytes() == b"words"
+    assert place.fetch("tokens/shard-00001").is_dir()
+    place.remove("tokens/shard-00001/words.npy")
+    with pytest.raises(FileNotFoundError, match="do all workers see"):
+        place.fetch("tokens/shard-00001/words.npy")
+    place.remove("tokens")
+    place.remove("tokens")
+    assert list(tmp_path.iterdir()) == []

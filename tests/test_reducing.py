@@ -1,0 +1,76 @@
+"""Trees of results: the same for every executor."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from fastvbow.executors import make_executor
+from fastvbow.reducing import client_of, reduce_tasks, tasks_ahead
+
+
+def noisy(task: int) -> np.ndarray:
+    return np.random.default_rng(task).standard_normal(50) * 10.0 ** (task % 17)
+
+
+def added(parts):
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 27, 100])
+def test_the_same_bytes_for_every_executor(n):
+    with make_executor(1) as one, ThreadPoolExecutor(3) as three:
+        found = [reduce_tasks(e, noisy, added, range(n), ahead=a, fan=3) for e in (one, three) for a in (1, 5)]
+    assert len({part.tobytes() for part in found}) == 1
+    np.testing.assert_allclose(found[0], sum(map(noisy, range(n))), rtol=1e-9)
+
+
+def test_the_tree():
+    """At most `fan` neighbours at a time, in the order of the tasks."""
+    seen = []
+
+    def together(parts):
+        seen.append(list(parts))
+        return "".join(parts)
+
+    with make_executor(1) as executor:
+        found = reduce_tasks(executor, str, together, range(8), ahead=1, fan=3)
+    assert found == "01234567"
+    assert seen == [["0", "1", "2"], ["3", "4", "5"], ["6", "7"], ["012", "345", "67"]]
+
+
+def test_no_task():
+    with make_executor(1) as executor, pytest.raises(ValueError, match="at least one"):
+        reduce_tasks(executor, str, "".join, [], ahead=1)
+
+
+def test_threads_are_not_dask():
+    with make_executor(2) as executor:
+        assert client_of(executor) is None
+        assert tasks_ahead(executor, 2) == 4
+
+
+def test_dask_makes_the_same_tree():
+    distributed = pytest.importorskip("distributed", reason="the tests of Dask want the extra dask")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        make_executor(1) as one,
+    ):
+        executor = client.get_executor(retries=1)
+        assert client_of(executor) is client
+        assert tasks_ahead(executor, 1) == 64
+        for ahead in (1, 64):
+            there = reduce_tasks(executor, noisy, added, range(23), ahead=ahead, fan=3)
+            assert there.tobytes() == reduce_tasks(one, noisy, added, range(23), ahead=1, fan=3).tobytes()
+        with pytest.raises(ZeroDivisionError):
+            reduce_tasks(executor, divided, added, range(5), ahead=2, fan=3)
+
+
+def divided(task: int) -> float:
+    return 1 / (task - 3)
