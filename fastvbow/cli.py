@@ -22,6 +22,7 @@ from fastvbow.cli_cluster import cluster
 from fastvbow.cli_evaluation import evaluate
 from fastvbow.cli_exchange import export, labels_app
 from fastvbow.cli_frame import estimate_lines, finish, run_json, run_lines, stage_done, working
+from fastvbow.cli_machine import doctor, warmup
 from fastvbow.cli_masks import segments
 from fastvbow.cli_models import models_app
 from fastvbow.cli_naming import hints, merge, name
@@ -48,6 +49,7 @@ from fastvbow.cli_options import (
     Quiet,
     Refit,
     Retry,
+    Scheduler,
     Seed,
     Side,
     Source,
@@ -67,7 +69,9 @@ from fastvbow.cli_study import study
 from fastvbow.cli_subset import subset
 from fastvbow.cli_suggest import suggest
 from fastvbow.cli_tables import count
+from fastvbow.cli_workers import working_with
 from fastvbow.config import ExtractConfig, ExtractOptions, TopicsConfig, VocabularyConfig
+from fastvbow.errors import UsageError
 
 __all__ = ["app", "main"]
 
@@ -132,6 +136,7 @@ def run(
     device: Device = "auto",
     labels: Labels = "none",
     executor: Executor = _OPTIONS.executor,
+    scheduler: Scheduler = "",
     max_memory: MaxMemory = "",
     retry: Retry = _OPTIONS.retry,
     max_error_rate: MaxErrorRate = _OPTIONS.max_error_rate,
@@ -146,7 +151,7 @@ def run(
     Finished stages are reused; a changed option redoes what depends on it. With --from, options that are left out are
     those of the other project.
     """
-    with working(quiet, log_json) as display:
+    with working_with(executor, scheduler, jobs, quiet, log_json, extracts=True) as (display, workers):
         from fastvbow import pipeline
 
         result = pipeline.run(
@@ -161,6 +166,7 @@ def run(
             asked=asked_for(context),
             labels=labels,
             jobs=jobs,
+            executor=workers,
             device=device,
             listener=display,
         )
@@ -199,6 +205,7 @@ def extract(
     jobs: Jobs = -1,
     device: Device = "auto",
     executor: Executor = _OPTIONS.executor,
+    scheduler: Scheduler = "",
     max_memory: MaxMemory = "",
     retry: Retry = _OPTIONS.retry,
     max_error_rate: MaxErrorRate = _OPTIONS.max_error_rate,
@@ -212,14 +219,16 @@ def extract(
     quiet: Quiet = False,
 ) -> None:
     """List the photographs of a source and extract local features."""
-    with working(quiet, log_json) as display:
+    with working_with(executor, scheduler, jobs, quiet, log_json, extracts=True) as (display, workers):
         from fastvbow import pipeline
 
         config = extract_config(features, keypoints, side, model, embeddings)
         options = extract_options(executor, max_memory, retry, max_error_rate, limit, batch)
         how: dict[str, Any] = {"options": options, "jobs": jobs, "device": device}
         if not dry_run:
-            card = pipeline.extract(source, output, config, listener=display, **how)
+            card = pipeline.extract(source, output, config, executor=workers, listener=display, **how)
+        elif workers is not None:
+            raise UsageError("--dry-run measures this machine alone: leave out --executor dask")
         else:
             found = pipeline.estimate(source, output, config, **how)
     if dry_run:
@@ -272,12 +281,19 @@ def vocabulary(
 
 
 @app.command()
-def encode(project: ProjectArgument, jobs: Jobs = -1, as_json: Json = False, quiet: Quiet = False) -> None:
+def encode(
+    project: ProjectArgument,
+    jobs: Jobs = -1,
+    executor: Executor = _OPTIONS.executor,
+    scheduler: Scheduler = "",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Give every local feature its visual word."""
-    with working(quiet) as display:
+    with working_with(executor, scheduler, jobs, quiet) as (display, workers):
         from fastvbow import pipeline
 
-        card = pipeline.encode(project, jobs=jobs, listener=display)
+        card = pipeline.encode(project, jobs=jobs, executor=workers, listener=display)
     stage_done(card, as_json)
 
 
@@ -338,40 +354,5 @@ app.command()(segments)
 app.command()(select)
 app.command()(study)
 app.command()(subset)
-
-
-@app.command()
-def doctor(as_json: Json = False) -> None:
-    """Examine the installation and this machine, and say how to mend what is wrong."""
-    with working(quiet=True):
-        import msgspec
-
-        from fastvbow import pipeline
-
-        found = pipeline.doctor()
-    lines = [f"{name:<12} {value}" for name, value in found.facts.items()]
-    lines += [
-        f"{'features':<12} {' '.join(found.cpu_features)}",
-        "",
-        *(f"{n:<24} {v}" for n, v in found.packages.items()),
-        "",
-    ]
-    lines += [f"{name:<24} {what}" for name, what in found.providers.items()]
-    lines += [f"\nproblem: {p.problem}\n    fix: {p.fix}" for p in found.problems] or ["\nno problem found"]
-    finish(as_json, msgspec.to_builtins(found), lines)
-    if found.problems:
-        raise typer.Exit(1)
-
-
-@app.command()
-def warmup(as_json: Json = False) -> None:
-    """Compile the kernels for this CPU now and keep them, so that no later run waits for the compiler."""
-    with working(quiet=True):
-        import msgspec
-
-        from fastvbow import pipeline
-
-        done = pipeline.warmup()
-    kept = f"kept in {done.cache}" if done.cache else "not kept: no folder for them can be written"
-    lines = [f"kernels ready after {done.seconds:.1f} s ({done.instructions}); {kept}"]
-    finish(as_json, msgspec.to_builtins(done), lines)
+app.command()(doctor)
+app.command()(warmup)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastvbow.cli_frame import drift_json, finish, working
+from fastvbow.cli_frame import drift_json, finish
 from fastvbow.cli_options import (
     Batch,
     Device,
@@ -21,9 +21,11 @@ from fastvbow.cli_options import (
     MaxMemory,
     ProjectArgument,
     Quiet,
+    Scheduler,
     Source,
     extract_options,
 )
+from fastvbow.cli_workers import working_with
 from fastvbow.config import ExtractOptions
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ def add(
     jobs: Jobs = -1,
     device: Device = "auto",
     executor: Executor = _OPTIONS.executor,
+    scheduler: Scheduler = "",
     max_memory: MaxMemory = "",
     max_error_rate: MaxErrorRate = _OPTIONS.max_error_rate,
     limit: Annotated[int, typer.Option(help="Only the first so many of the new photographs; 0: all.")] = _OPTIONS.limit,
@@ -70,7 +73,7 @@ def add(
 
     Photographs that the project has are passed over, so a folder that has grown may be added again and again.
     """
-    with working(quiet, log_json) as display:
+    with working_with(executor, scheduler, jobs, quiet, log_json, extracts=True) as (display, workers):
         from fastvbow import pipeline
 
         found = pipeline.add(
@@ -83,6 +86,7 @@ def add(
             drift=drift,
             options=extract_options(executor, max_memory, "", max_error_rate, limit, batch),
             jobs=jobs,
+            executor=workers,
             device=device,
             listener=display,
         )

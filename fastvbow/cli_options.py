@@ -74,7 +74,16 @@ Labels = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")]
-Executor = Annotated[str, typer.Option(help="What the workers are: threads or processes.")]
+Executor = Annotated[
+    str, typer.Option(help="What the workers are: threads, processes (of extraction alone) or dask. Changes no result.")
+]
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        metavar="ADDRESS|FILE",
+        help="With --executor dask: the scheduler's address or file; a cluster of this machine's processes if empty.",
+    ),
+]
 MaxMemory = Annotated[
     str, typer.Option(help="Memory for decoded photographs, as 800M or 4G; half of the machine's if empty.")
 ]
@@ -127,9 +136,9 @@ def extract_config(features: str, keypoints: int, side: int, model: str, embeddi
 def extract_options(
     executor: str, max_memory: str, retry: str, max_error_rate: float, limit: int, batch: int
 ) -> ExtractOptions:
-    """What the options of extraction say."""
+    """What the options of extraction say; Dask's workers are the function's ``executor``."""
     return ExtractOptions(
-        executor=executor,
+        executor="threads" if executor == "dask" else executor,
         max_memory=bytes_of(max_memory),
         retry=retry,
         max_error_rate=max_error_rate,

@@ -6,6 +6,7 @@ Nothing here schedules, retries or ships work: that is Dask's. Without it (extra
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ from typing import Any
 
 from fastvbow.errors import ClusterError, MissingExtraError
 
-__all__ = ["RETRIES", "dask_executor", "versions_here"]
+__all__ = ["RETRIES", "dask_executor", "memory_limit", "versions_here"]
 
 RETRIES = 3
 """Times that Dask tries a task again that has failed."""
@@ -31,6 +32,15 @@ def versions_here() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = ""
     return found
+
+
+def memory_limit() -> int:
+    """Bytes that the Dask worker may use whose task asks; 0 where it has no limit, or the caller is no such task."""
+    distributed = sys.modules.get("distributed")
+    try:
+        return int(distributed.get_worker().memory_manager.memory_limit or 0) if distributed else 0
+    except ValueError:  # there is no worker here
+        return 0
 
 
 @contextmanager

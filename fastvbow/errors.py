@@ -87,7 +87,11 @@ class MissingExtraError(FastvbowError, ImportError):
 
     def __init__(self, purpose: str, package: str, extra: str) -> None:
         super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'fastvbow[{extra}]'")
-        self.extra = extra
+        self.purpose, self.package, self.extra = purpose, package, extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
+        """What makes it again in another process; `ImportError` would pass the message alone."""
+        return MissingExtraError, (self.purpose, self.package, self.extra)
 
 
 class ProviderUnavailableError(FastvbowError, RuntimeError):

@@ -12,7 +12,8 @@ Format ``fastvbow-project``, version 1
   removed. It says what was asked for until then, no output counts for it, and it MAY be missing or unreadable.
 - A stage's output is a folder or file of its own (``images.parquet``, ``features/``, ``vocabulary/``, ``tokens/``,
   ``topics/``, ``clusters/``, ``groups.parquet``, ``skipped.parquet``, ``report/``). It MUST be written beside its final
-  name, flushed and renamed, so a reader sees all of it or nothing. Photographs are grouped by topics or by clusters:
+  name, flushed and renamed, so a reader sees all of it or nothing; of ``features/`` and ``tokens/``, each shard of it.
+  Photographs are grouped by topics or by clusters:
   the card of ``groups`` has which of the two fed it.
 - What a person says of a project is no stage's output, and MUST NOT be removed when a stage is done again: ``names/``
   (see `fastvbow.groups.names`; what `fastvbow.groups.suggestions` keeps there MAY be removed), ``labels.parquet`` (see
@@ -24,7 +25,9 @@ Format ``fastvbow-project``, version 1
   caches: they MAY be missing, of other words or images, or removed.
 - A project MUST NOT depend on another one: what a stage takes over from there it copies. The parameters on its card
   MUST then hold ``origin``, the fingerprint of the files; what it counted MAY tell the place, as ``taken from``.
-- Names that begin with a dot are temporary: ``.NAME.HEX.tmp`` is unfinished, ``.NAME.HEX.old`` was NAME until its
+- ``.making`` in ``features/`` and ``tokens/`` tells workers whose call it is that they work for (see
+  `fastvbow.marks`); where no stage is under way it MAY be removed.
+- Other names that begin with a dot are temporary: ``.NAME.HEX.tmp`` is unfinished, ``.NAME.HEX.old`` was NAME until its
   successor came. A writer that holds the lock (``.lock``) MUST put the latter back where NAME is missing, and MAY
   remove all others.
 
@@ -52,6 +55,7 @@ import msgspec
 from fastvbow.changes import CHANGE, complete_change, flush
 from fastvbow.errors import ProjectError, StageMissingError, StoreCorruptError
 from fastvbow.places import Place, SharedFolder
+from fastvbow.replacing import replace_file, replace_folder, scratch_file
 
 __all__ = [
     "FORMAT",
@@ -110,73 +114,6 @@ class StageCard(msgspec.Struct, frozen=True):
 def fingerprint_of(value: Any) -> str:
     """SHA-256 (hex) of a value's canonical JSON."""
     return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
-
-
-def _beside(final: Path, kind: str) -> Path:
-    return final.parent / f".{final.name}.{uuid.uuid4().hex[:12]}.{kind}"
-
-
-@contextlib.contextmanager
-def replace_folder(final: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `final`; at a clean exit it is flushed to disk and takes `final`'s place.
-
-    After an exception the temporary folder is removed and `final` stays as it was. A folder cannot replace another in
-    one step: a kill between the two renames leaves the old one under a temporary name, and `ProjectFolder.lock` puts it
-    back.
-    """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(final, "tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                if not Path(folder, name).is_symlink():  # what a link leads to is not ours
-                    flush(Path(folder, name))
-            flush(Path(folder))
-        old = _beside(final, "old")
-        had_one = final.exists()
-        if had_one:
-            final.rename(old)
-        try:
-            temporary.rename(final)
-        except BaseException:
-            if had_one:
-                old.rename(final)
-            raise
-        flush(final.parent)
-        if had_one:
-            shutil.rmtree(old)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-@contextlib.contextmanager
-def replace_file(final: Path) -> Iterator[Path]:
-    """Yield a path beside `final` to write to; at a clean exit the file is flushed to disk and takes `final`'s
-    place."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(final, "tmp")
-    try:
-        yield temporary
-        flush(temporary)
-        temporary.replace(final)
-        flush(final.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def scratch_file(folder: Path, name: str) -> Iterator[Path]:
-    """Yield a path in a folder of a project for a file that is removed at the exit; what a kill leaves of it the next
-    writer clears away."""
-    path = _beside(folder / name, "tmp")
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 class ProjectFolder:
@@ -325,13 +262,17 @@ class ProjectFolder:
                 held.remove(root)
 
     def _clear_away(self) -> None:
-        for folder in (self.root, self.features, self.names, self.root / "stages"):
+        for folder in (self.root, self.features, self.tokens, self.names, self.root / "stages"):
             for entry in folder.glob(".*.*.*"):
                 final = folder / entry.name[1:].rsplit(".", 2)[0]
                 if entry.suffix == ".old" and not final.exists():
                     entry.rename(final)
                 elif entry.suffix in {".tmp", ".old"}:
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                    # Renamed first: a worker of an ended call that still writes to it cannot put half of it in place.
+                    away = entry.with_name(f".{final.name}.{uuid.uuid4().hex[:12]}.old")
+                    with contextlib.suppress(FileNotFoundError):  # its writer has just put it in place
+                        entry.rename(away)
+                        shutil.rmtree(away, ignore_errors=True) if away.is_dir() else away.unlink()
 
     def card(self, stage: str) -> StageCard | None:
         """The card of a finished stage, or None."""

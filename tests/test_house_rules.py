@@ -25,6 +25,7 @@ MODULES = sorted(
 )
 SOURCES = sorted(path for path in ROOT.rglob("*.py"))
 COMMANDS = {command.name or command.callback.__name__: command.callback for command in cli.app.registered_commands}
+COMMANDS_TAKE = {name: set(inspect.signature(command).parameters) for name, command in COMMANDS.items()}
 
 
 def load(name: str) -> ModuleType:
@@ -145,6 +146,8 @@ def test_commands_translate_functions(name):
         assert parameter.name == "help" or parameter.help, parameter.name
     renamed = {"source": "source", "output": "project", "as_json": None, "quiet": None, "log_json": None}
     renamed["context"] = None  # the command line itself
+    if "scheduler" in COMMANDS_TAKE[name]:  # both make the function's executor, and the former what extraction does
+        renamed["scheduler"] = "executor"
     if name == "demo":
         renamed["output"] = "folder"
     if name in {"assign", "export", "select", "subset"}:
@@ -161,7 +164,10 @@ def test_commands_translate_functions(name):
         if target is None:
             continue
         assert target in function or any(target in fields for fields in stage.values()), parameter.name
-        if target == "jobs":
+        if target == "executor":
+            pair = {"executor": ("threads", None), "scheduler": ("", None)}[parameter.name]
+            assert (parameter.default, function["executor"].default) == pair, "both mean threads of this process"
+        elif target == "jobs":
             assert (parameter.default, function["jobs"].default) == (-1, None), "both mean all processors"
         elif target in function and function[target].default is not inspect.Parameter.empty and target != "folder":
             assert parameter.default == function[target].default, parameter.name
@@ -185,6 +191,13 @@ def test_the_defaults_of_a_study():
         value = getattr(grid, field)
         assert given[field].default == (",".join(map(str, value)) if isinstance(value, tuple) else value), field
     assert (given["baselines"].default,) == inspect.signature(pipeline.study).parameters["baselines"].default
+
+
+def test_what_takes_an_executor_takes_it_on_the_command_line():
+    functions = {n for n in COMMANDS if "executor" in inspect.signature(getattr(pipeline, n)).parameters}
+    assert {"run", "extract", "encode", "add"} <= functions
+    assert functions == {n for n, given in COMMANDS_TAKE.items() if {"executor", "scheduler"} <= given}
+    assert not [n for n, given in COMMANDS_TAKE.items() if len({"executor", "scheduler"} & given) == 1]
 
 
 def config_defaults() -> dict[str, dict[str, object]]:

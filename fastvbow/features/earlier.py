@@ -78,6 +78,18 @@ class EarlierFeatures:
     def __len__(self) -> int:
         return len(self._identities)
 
+    def holding(self, identities: Sequence[bytes]) -> list[Path]:
+        """The shards that may know something of any of these images, in the order of `folders`.
+
+        Parameters
+        ----------
+        identities : sequence of bytes
+        """
+        heads = np.frombuffer(b"".join(identities), np.uint64).reshape(-1, 2)[:, 0]
+        first, last = (np.searchsorted(self._heads, heads, side) for side in ("left", "right"))
+        found = {int(n) for a, b in zip(first, last, strict=True) for n in self._shard[self._order[a:b]]}
+        return [self._shards[number].folder for number in sorted(found)]
+
     def find(self, identity: bytes, wanted: Mapping[str, str]) -> ImageRecord | None:
         """What is known of an image: its features of those `wanted` that are there, or why it was skipped.
 

@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fastvbow.errors import StoreCorruptError
 from fastvbow.features.base import Modality
-from fastvbow.features.store import VERSION, ImageRecord, ShardCard, checksum
+from fastvbow.features.store import VERSION, FeatureShard, ImageRecord, ShardCard, checksum
 from fastvbow.project import replace_folder
 
-__all__ = ["ShardWriter", "shard_writer", "write_shard"]
+__all__ = ["ShardWriter", "has_key", "shard_writer", "write_shard"]
 
 BUFFER = 1 << 18  # bytes of a file of rows before they are written
 
@@ -102,9 +103,18 @@ class ShardWriter:
         (self._folder / "card.json").write_bytes(msgspec.json.format(msgspec.json.encode(card)))
 
 
+def has_key(folder: Path, key: str) -> bool:
+    """Whether a finished shard stands there that was made from this."""
+    try:
+        card = FeatureShard.read_card(folder)
+    except StoreCorruptError:
+        return False
+    return card is not None and card.key == key
+
+
 @contextmanager
 def shard_writer(
-    folder: Path, key: str, modalities: Sequence[Modality], made_by: Mapping[str, str]
+    folder: Path, key: str, modalities: Sequence[Modality], made_by: Mapping[str, str], *, keep_same: bool = False
 ) -> Iterator[ShardWriter]:
     """Write a shard whole, or leave nothing: what stood at `folder` stays until the end, and after an exception.
 
@@ -118,8 +128,11 @@ def shard_writer(
         What each read image offers.
     made_by : mapping of str to str
         See the format.
+    keep_same : bool, default=False
+        A shard of this key that another worker has put in place meanwhile stays, and the one that is written is thrown
+        away.
     """
-    with replace_folder(folder) as temporary, ExitStack() as files:
+    with replace_folder(folder, unless=lambda: keep_same and has_key(folder, key)) as temporary, ExitStack() as files:
         writer = ShardWriter(temporary, modalities, files)
         yield writer
         writer.finish(key, made_by)

@@ -88,9 +88,18 @@ class Places:
     rows: NDArray[np.int64]
 
     def part(self, start: int, stop: int) -> Places:
-        """The places of a run of the images."""
+        """The places of a run of the images, and of the containers only those that they lie in."""
         run = slice(start, stop)
-        return replace(self, which=self.which[run], offsets=self.offsets[run], rows=self.rows[run])
+        used, which = np.unique(self.which[run], return_inverse=True)
+        if shift := int(len(used) > 0 and used[0] < 0):  # files by themselves
+            used = used[1:]
+        return Places(
+            [self.containers[i] for i in used],
+            [self.container_sizes[i] for i in used],
+            (which.reshape(-1) - shift).astype(np.int32),
+            self.offsets[run],
+            self.rows[run],
+        )
 
     def to_columns(self) -> dict[str, pa.Array]:
         """The columns of ``images.parquet``."""
@@ -228,6 +237,11 @@ class ImageTable:
         rows = {name: getattr(self, name)[start:stop] for name in _PER_IMAGE}
         places = None if self.places is None else self.places.part(start, stop)
         return replace(self, **rows, n_others=0, unlisted=[], warnings=[], places=places)
+
+    def to_read(self, start: int, stop: int) -> ImageTable:
+        """A run of the images with all that it takes to read them, but without names and ids: what travels to whoever
+        reads them, some 60 bytes an image."""
+        return replace(self.part(start, stop), names=[], image_ids=[])
 
     def identity(self, index: int) -> bytes:
         """16 bytes that stay while the file's path, size and time do, and its place in a container."""

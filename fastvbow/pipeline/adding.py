@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,7 @@ def add(
     drift: bool = True,
     options: ExtractOptions | None = None,
     jobs: int | None = None,
+    executor: Executor | None = None,
     device: str = "auto",
     listener: Listener = log_events,
 ) -> Added:
@@ -126,6 +128,9 @@ def add(
         How extraction goes about it; ``limit`` counts new photographs, and skipped ones are always looked at again.
     jobs : int, optional
         Threads; None or -1: all processors. The result is the same for any number.
+    executor : concurrent.futures.Executor, optional
+        Where shards are worked on, such as Dask's ``client.get_executor()``; None: `jobs` threads of this process.
+        Changes no byte of the result.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where the CNN runs.
     listener : Listener, optional
@@ -170,7 +175,7 @@ def add(
         if len(news):
             listener(Event("add", "begin", f"{len(news)} new images, {news.n_already} are there already"))
             names = None if matched is None else matched.of(news.rows)
-            waiting = _describe(folder, news.table, origin, names, options, workers, device, listener)
+            waiting = _describe(folder, news.table, origin, names, options, workers, executor, device, listener)
             fit = _fit(folder, waiting) if drift else None
             added = replace(_join(folder, waiting, known, news, origin, labels, update, workers, listener), drift=fit)
             if fit is not None and fit.drifted:
@@ -188,6 +193,7 @@ def _describe(
     embeddings: Embeddings | None,
     options: ExtractOptions,
     jobs: int,
+    executor: Executor | None,
     device: str,
     listener: Listener,
 ) -> ProjectFolder:
@@ -208,13 +214,14 @@ def _describe(
         embeddings,
         options=msgspec.structs.replace(options, retry="failed", limit=0),
         jobs=jobs,
+        executor=executor,
         device=device,
         listener=tell,
         all_may_fail=True,
     )
     vocabulary, model = _taken(origin)
     take_vocabulary(waiting, vocabulary, listener=tell)
-    pipeline.encode(waiting.root, origin.encode_config, jobs=jobs, listener=tell)
+    pipeline.encode(waiting.root, origin.encode_config, jobs=jobs, executor=executor, listener=tell)
     take_model(waiting, model, jobs=jobs, listener=tell)
     return waiting
 

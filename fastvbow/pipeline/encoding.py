@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import resource
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,16 +19,29 @@ from numpy.typing import NDArray
 from fastvbow.config import EncodeConfig
 from fastvbow.errors import StageMissingError, StoreCorruptError
 from fastvbow.events import Event, Listener, log_events
-from fastvbow.executors import effective_jobs, one_thread_each
+from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
 from fastvbow.features.store import FeatureShard
-from fastvbow.pipeline.shards import open_shards, ranges_of
+from fastvbow.marks import Mark, marked, marked_for
+from fastvbow.pipeline.crew import check_crew
+from fastvbow.pipeline.shards import ranges_of
 from fastvbow.pipeline.stage import run_stage
-from fastvbow.project import ProjectFolder, StageCard, replace_folder
+from fastvbow.places import Place
+from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_folder
+from fastvbow.reducing import tasks_ahead
 from fastvbow.words.joint import Located, features_for
 from fastvbow.words.tokens import encode as encode_words
 from fastvbow.words.vocabulary import Vocabulary
 
-__all__ = ["TokenShard", "are_encoded", "encode", "encode_shard", "located", "open_tokens"]
+__all__ = [
+    "EncodeTask",
+    "TokenShard",
+    "are_encoded",
+    "encode",
+    "encode_shard",
+    "encode_tokens",
+    "located",
+    "open_tokens",
+]
 
 
 @dataclass(frozen=True)
@@ -48,9 +64,16 @@ class TokenShard:
 
 
 def encode(
-    project: Path, config: EncodeConfig | None = None, *, jobs: int | None = None, listener: Listener = log_events
+    project: Path,
+    config: EncodeConfig | None = None,
+    *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    listener: Listener = log_events,
 ) -> StageCard:
     """Give every local feature of a project its word.
+
+    Shards that an interrupted call has left are kept.
 
     Parameters
     ----------
@@ -58,12 +81,17 @@ def encode(
     config : EncodeConfig, optional
     jobs : int, optional
         Threads; None or -1: all processors. The tokens are the same for any number.
+    executor : concurrent.futures.Executor, optional
+        Where shards are worked on, such as Dask's ``client.get_executor()``; None: `jobs` threads of this process.
+        Changes no byte of the result.
     listener : Listener, optional
 
     Raises
     ------
     StageMissingError
         There is no vocabulary of these features yet.
+    ClusterError
+        A worker does not see the project, or the scheduler or the workers are gone.
     """
     folder, config = ProjectFolder.open(project), config or EncodeConfig()
     workers = effective_jobs(jobs)
@@ -74,24 +102,92 @@ def encode(
         after="vocabulary",
         outputs=[folder.tokens],
         listener=listener,
-        body=lambda: _encode(folder, config, workers, listener),
+        body=lambda: _encode(folder, config, workers, executor, listener),
     )
 
 
-def _encode(project: ProjectFolder, config: EncodeConfig, jobs: int, listener: Listener) -> dict[str, Any]:
-    vocabulary = Vocabulary.load(project.vocabulary)
-    shards = open_shards(project)
+@dataclass(frozen=True)
+class EncodeTask:
+    """A shard to encode: some 500 bytes and the project's path.
+
+    Attributes
+    ----------
+    place : Place
+        The project.
+    index : int
+        The shard's number.
+    config : EncodeConfig
+    mark : Mark
+        What has to hold when the tokens are put in place.
+    """
+
+    place: Place
+    index: int
+    config: EncodeConfig
+    mark: Mark
+
+
+def _encode(
+    project: ProjectFolder, config: EncodeConfig, jobs: int, executor: Executor | None, listener: Listener
+) -> dict[str, Any]:
+    place, words = project.place, project.require("vocabulary").fingerprint
+    made = fingerprint_of([STAGES["encode"], msgspec.structs.asdict(config), words])
+    ranges = ranges_of(project.require("extract").outputs)
+    if executor is not None:
+        check_crew(executor, project)
+    if marked_for(place, "tokens") != made:
+        place.remove("tokens")
     n_images, n_tokens = 0, 0
-    total = sum(shard.card.n_images for shard in shards)
-    with replace_folder(project.tokens) as folder, one_thread_each():
-        for index, shard in enumerate(shards):
-            tokens = encode_shard(vocabulary, shard, config, jobs=jobs)
-            (folder / f"shard-{index:05d}").mkdir()
-            np.save(folder / f"shard-{index:05d}" / "words.npy", tokens.words)
-            np.save(folder / f"shard-{index:05d}" / "counts.npy", tokens.counts)
-            n_images, n_tokens = n_images + len(tokens.counts), n_tokens + len(tokens.words)
-            listener(Event("encode", "step", done=n_images, total=total))
+    with (
+        marked(place, "tokens", made) as mark,
+        make_executor(jobs) if executor is None else nullcontext(executor) as workers,
+    ):
+        tasks = (EncodeTask(place, index, config, mark) for index in range(len(ranges)))
+        done = run_tasks(workers, encode_tokens, tasks, ahead=tasks_ahead(workers, jobs))
+        with closing(done):
+            for (start, stop), count in zip(ranges, done, strict=True):
+                n_images, n_tokens = n_images + stop - start, n_tokens + count
+                listener(Event("encode", "step", done=n_images, total=ranges[-1][1]))
     return {"tokens": n_tokens}
+
+
+def encode_tokens(task: EncodeTask) -> int:
+    """Encode a shard, unless that has been done; the number of its tokens.
+
+    Parameters
+    ----------
+    task : EncodeTask
+
+    Raises
+    ------
+    Cancelled
+        The call that the task belongs to has ended.
+    """
+    place, name = task.place, f"tokens/shard-{task.index:05d}"
+    task.mark.check(place)
+    with suppress(FileNotFoundError):
+        return len(np.load(place.fetch(name) / "words.npy", mmap_mode="r"))
+    with one_thread_each():
+        shard = FeatureShard(place.fetch(f"features/shard-{task.index:05d}"))
+        tokens = encode_shard(_vocabulary(task), shard, task.config)
+        with place.writing(name) as final, replace_folder(final, unless=final.exists) as folder:
+            np.save(folder / "words.npy", tokens.words)
+            np.save(folder / "counts.npy", tokens.counts)
+            task.mark.check(place)
+    return len(tokens.words)
+
+
+_lock = threading.Lock()
+_loaded: tuple[str, Vocabulary] | None = None
+
+
+def _vocabulary(task: EncodeTask) -> Vocabulary:
+    """The words of a project, which a process loads once for all shards of a call."""
+    global _loaded
+    with _lock:
+        if _loaded is None or _loaded[0] != task.mark.line:
+            _loaded = task.mark.line, Vocabulary.load(task.place.fetch("vocabulary"))
+        return _loaded[1]
 
 
 def encode_shard(vocabulary: Vocabulary, shard: FeatureShard, config: EncodeConfig, *, jobs: int = 1) -> TokenShard:

@@ -21,7 +21,7 @@ from fastvbow.features.embeddings import Embeddings
 from fastvbow.memory import physical_memory
 from fastvbow.pipeline.describing import open_embeddings, parameters_of
 from fastvbow.pipeline.extraction import check_and_scan
-from fastvbow.pipeline.shard_work import Worker
+from fastvbow.pipeline.shard_work import Worker, Workshop
 
 __all__ = ["Estimate", "estimate"]
 
@@ -89,8 +89,9 @@ def estimate(
     n_bytes, reasons = 0, Counter[str]()
     with _vectors(embeddings, sample) as vectors:
         budget = options.max_memory or physical_memory() // 2
-        worker = Worker(config, parameters_of(config, embeddings), device, [], False, budget, options.batch, vectors)
-    with one_thread_each(), closing(worker), make_executor(workers) as executor:
+        shop = Workshop(config, device, budget, options.batch)
+        worker = Worker(shop, parameters_of(config, embeddings), vectors=vectors)
+    with one_thread_each(), closing(shop), closing(worker), make_executor(workers) as executor:
 
         def look(indices: list[int]) -> list[Any]:
             tasks = ((i, table.identity(i), place_of[i]) for i in indices)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import multiprocessing
 import os
 import shutil
-import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fastvbow import __version__
 from fastvbow.config import ExtractConfig, ExtractOptions
-from fastvbow.errors import NoImagesError, ProjectError, StoreCorruptError, TooManySkippedError, UsageError
+from fastvbow.errors import NoImagesError, ProjectError, StoreCorruptError, UsageError
 from fastvbow.events import Event, Listener, log_events
-from fastvbow.executors import effective_jobs, make_executor, make_process_executor, one_thread_each, run_tasks
+from fastvbow.executors import effective_jobs
 from fastvbow.features.aligned import AlignedVectors
 from fastvbow.features.cnn import DEVICES, CnnExtractor
 from fastvbow.features.embeddings import EmbeddingFile, Embeddings
@@ -28,13 +26,17 @@ from fastvbow.features.store import FeatureShard
 from fastvbow.images.joining import chosen
 from fastvbow.images.sources import scan
 from fastvbow.images.table import ImageTable, readable
+from fastvbow.marks import Mark, marked
 from fastvbow.memory import physical_memory
 from fastvbow.pipeline.additions import with_additions
+from fastvbow.pipeline.crew import check_crew
 from fastvbow.pipeline.describing import check_same_order, open_embeddings, parameters_of
-from fastvbow.pipeline.shard_work import Done, ShardTask, Worker, start_process, work_in_process
+from fastvbow.pipeline.extraction_rounds import STALE, Progress, elsewhere, in_processes, in_threads
+from fastvbow.pipeline.extraction_tasks import Making
+from fastvbow.pipeline.shard_work import ShardTask, Worker, Workshop
 from fastvbow.pipeline.shards import added_shards, open_shards, shard_folder, shard_keys, shard_ranges
 from fastvbow.pipeline.stage import run_stage
-from fastvbow.project import ProjectFolder, StageCard, replace_file, scratch_file
+from fastvbow.project import ProjectFolder, StageCard, fingerprint_of, replace_file, scratch_file
 
 __all__ = [
     "check_and_scan",
@@ -45,9 +47,6 @@ __all__ = [
     "match_embeddings",
     "open_shards",
 ]
-
-STALE = "stale-"
-RATE_FROM = 100  # images that are done before their error rate counts
 
 
 def check_device(device: str) -> None:
@@ -71,6 +70,7 @@ def extract(
     *,
     options: ExtractOptions | None = None,
     jobs: int | None = None,
+    executor: Executor | None = None,
     device: str = "auto",
     listener: Listener = log_events,
 ) -> StageCard:
@@ -89,7 +89,13 @@ def extract(
     options : ExtractOptions, optional
     jobs : int, optional
         Workers; None or -1: all processors.
+    executor : concurrent.futures.Executor, optional
+        Where shards are worked on, such as Dask's ``client.get_executor()``; None: `jobs` workers of this machine, as
+        `options` say. Changes no byte of the result. `ExtractOptions.max_memory` is then that of each process; 0 is
+        half of what a Dask worker may use, or its share of half of the machine's memory where it has no limit.
     device : {"auto", "cpu", "cuda"}, default="auto"
+        With Dask, ``cuda`` sends what the CNN does to workers with the resource ``GPU``, one task at a time on each;
+        ``auto`` is ``cuda`` where there are such workers, and ``cpu`` where there are none.
     listener : Listener, optional
 
     Returns
@@ -103,6 +109,8 @@ def extract(
         There is no image, or none that can be read.
     TooManySkippedError
         More cannot be read than `options` allow.
+    ClusterError
+        A worker does not see the project or the photographs, none has a GPU, or the scheduler or the workers are gone.
     UsageError, ProjectError, ProviderUnavailableError, MissingExtraError
     """
     options, config = options or ExtractOptions(), config or ExtractConfig()
@@ -111,7 +119,15 @@ def extract(
     table, embeddings = check_and_scan(source, project, given, jobs=jobs, device=device, limit=options.limit)
     folder = ProjectFolder.create(project, source, __version__)
     return extract_table(
-        folder, table, config, embeddings, options=options, jobs=jobs, device=device, listener=listener
+        folder,
+        table,
+        config,
+        embeddings,
+        options=options,
+        jobs=jobs,
+        executor=executor,
+        device=device,
+        listener=listener,
     )
 
 
@@ -149,6 +165,7 @@ def extract_table(
     *,
     options: ExtractOptions,
     jobs: int | None,
+    executor: Executor | None = None,
     device: str,
     listener: Listener,
     all_may_fail: bool = False,
@@ -166,7 +183,9 @@ def extract_table(
         listener(Event("extract", "note", message))
     if table.n_others:
         listener(Event("extract", "note", f"{table.n_others} files passed over that are no images by their names"))
-    run = _Extraction(project, table, config, parameters, embeddings, options, workers, device, listener, all_may_fail)
+    run = _Extraction(
+        project, table, config, parameters, embeddings, options, workers, executor, device, listener, all_may_fail
+    )
     return run_stage(
         project,
         "extract",
@@ -189,10 +208,12 @@ class _Extraction:
         embeddings: Embeddings | None,
         options: ExtractOptions,
         jobs: int,
+        executor: Executor | None,
         device: str,
         listener: Listener,
         all_may_fail: bool,
     ) -> None:
+        self.executor = executor
         self.project, self.table, self.options, self.jobs, self.listener = project, table, options, jobs, listener
         self.config, self.device, self.parameters, self.embeddings = config, device, parameters, embeddings
         self.all_may_fail = all_may_fail
@@ -213,28 +234,55 @@ class _Extraction:
             self.table.write(path)
         self.project.features.mkdir(exist_ok=True)
         standing = self._sort_out()
-        tasks = [
-            ShardTask(shard_folder(self.project, i), self.keys[i], self.table.part(*bounds), bounds[0])
-            for i, bounds in enumerate(self.ranges)
-            if i not in standing
-        ]
-        if tasks:
+        todo = [i for i in range(len(self.ranges)) if i not in standing]
+        if todo:
             self._note(f"{len(standing)} of {len(self.ranges)} shards stand from an earlier call", bool(standing))
             done, reasons = self._known(standing)
-            progress = _Progress(self.listener, len(self.table), done, reasons, self.options.max_error_rate)
-            budget = self.options.max_memory or physical_memory() // 2
-            stale = sorted(self.project.features.glob(f"{STALE}*"))
-            how = (self.config, self.parameters, self.device, stale, bool(self.options.retry))
+            progress = Progress(self.listener, len(self.table), done, reasons, self.options.max_error_rate)
             with self._vectors() as vectors:
-                if self.options.executor == "threads" or self.jobs == 1:
-                    self._in_threads(tasks, progress, Worker(*how, budget, self.options.batch, vectors))
+                if self.executor is None and (self.options.executor == "threads" or self.jobs == 1):
+                    self._in_threads(todo, progress, vectors)
                 else:
-                    self._in_processes(tasks, progress, (*how, budget // self.jobs, self.options.batch, vectors))
+                    self._elsewhere(todo, progress, vectors)
             self._note(f"{progress.taken} photographs taken over from earlier shards", bool(progress.taken))
         counted = self._count()
         for folder in self.project.features.glob(f"{STALE}*"):
             shutil.rmtree(folder)
         return counted
+
+    def _tasks(self, todo: Sequence[int], mark: Mark | None = None) -> Iterator[ShardTask]:
+        place, cut = self.project.place, self.table.part if mark is None else self.table.to_read
+        for i in todo:
+            start, stop = self.ranges[i]
+            yield ShardTask(place, f"features/shard-{i:05d}", self.keys[i], cut(start, stop), start, mark)
+
+    def _earlier(self) -> list[Path]:
+        return sorted(self.project.features.glob(f"{STALE}*"))
+
+    def _in_threads(self, todo: Sequence[int], progress: Progress, vectors: tuple[Path, int] | None) -> None:
+        budget = self.options.max_memory or physical_memory() // 2
+        with closing(Workshop(self.config, self.device, budget, self.options.batch)) as shop:
+            for extractor in shop.extractors:
+                if isinstance(extractor, CnnExtractor):
+                    self._note(f"the CNN {self.config.model} runs on {extractor.provider}", True)
+            worker = Worker(shop, self.parameters, self._earlier(), bool(self.options.retry), vectors)
+            in_threads(self._tasks(todo), progress, worker, self.jobs)
+
+    def _elsewhere(self, todo: Sequence[int], progress: Progress, vectors: tuple[Path, int] | None) -> None:
+        """In processes of this machine, or by the caller's executor."""
+        names = None if vectors is None else (f"features/{vectors[0].name}", vectors[1])
+        retry, budget = bool(self.options.retry), self.options.max_memory
+        how = Making(self.config, self.parameters, self.device, retry, self.options.batch, budget, vectors=names)
+        earlier, made = self._earlier(), fingerprint_of(self.parameters)
+        if self.executor is None:
+            how = replace(how, n_bytes=(budget or physical_memory() // 2) // self.jobs)
+            with marked(self.project.place, "features", made) as mark:
+                in_processes(self._tasks(todo, mark), progress, how, earlier, self.jobs)
+            return
+        crew = check_crew(self.executor, self.project, self.table, self.config, self.device)
+        self._note(f"the CNN {self.config.model} runs on: {crew.device}", "cnn" in self.config.features)
+        with marked(self.project.place, "features", made) as mark:
+            elsewhere(self.executor, self._tasks(todo, mark), progress, how, earlier, crew, self.jobs)
 
     def _place(self) -> dict[str, str]:
         """Where the embeddings came from, for people: another file with the same bytes is as good."""
@@ -287,49 +335,21 @@ class _Extraction:
             reasons += shard.skipped
         return n_images, reasons
 
-    def _in_threads(self, tasks: Sequence[ShardTask], progress: _Progress, worker: Worker) -> None:
-        for extractor in worker.extractors:
-            if isinstance(extractor, CnnExtractor):
-                self._note(f"the CNN {self.config.model} runs on {extractor.provider}", True)
-        stop = threading.Event()
-        with one_thread_each(), closing(worker), make_executor(self.jobs) as executor:
-            try:
-                for _ in run_tasks(
-                    executor, lambda task: worker.work(task, progress.step, stop.is_set), tasks, ahead=2 * self.jobs
-                ):
-                    pass
-                worker.finish()
-            except BaseException:
-                stop.set()
-                raise
-
-    def _in_processes(self, tasks: Sequence[ShardTask], progress: _Progress, how: tuple[Any, ...]) -> None:
-        # no Event: a worker that is killed amid asking it would keep its lock for ever
-        stop = multiprocessing.get_context("spawn").RawValue(ctypes.c_bool, False)
-        try:
-            with make_process_executor(self.jobs, start_process, stop, *how) as executor:
-                try:
-                    for images in run_tasks(executor, work_in_process, tasks, ahead=2 * self.jobs):
-                        for done in images:
-                            progress.step(done)
-                except BaseException:
-                    stop.value = True
-                    raise
-        except BrokenProcessPool:
-            raise ProjectError(
-                "a worker process has died, killed perhaps for want of memory: the same command goes on where it "
-                "stopped; fewer --jobs or a smaller --max-memory need less"
-            ) from None
-
     def _count(self) -> dict[str, Any]:
         reasons: Counter[str] = Counter()
         rows: Counter[str] = Counter()
         content = hashlib.sha256()
-        for index in range(len(self.ranges)):
-            shard = FeatureShard(shard_folder(self.project, index))
+        place = self.project.place
+        for index, key in enumerate(self.keys):
+            name = f"features/shard-{index:05d}"
+            folder = place.fetch(f"{name}/card.json").parent
+            place.fetch(f"{name}/images.parquet")
+            shard = FeatureShard(folder)
+            if shard.card.key != key:
+                raise ProjectError(f"{folder} is not of these photographs: another call wrote it; run the same again")
             reasons += shard.skipped
             rows.update(shard.card.rows)
-            content.update((shard.folder / "card.json").read_bytes())
+            content.update((folder / "card.json").read_bytes())
         n_images, n_skipped = len(self.table), reasons.total()
         if n_skipped == n_images and not self.all_may_fail:
             first = next(iter(reasons))
@@ -344,40 +364,3 @@ class _Extraction:
             **({"added": self.added} if self.added else {}),
             "content": content.hexdigest(),
         }
-
-
-class _Progress:
-    """Counts images from several threads and tells the listener."""
-
-    def __init__(self, listener: Listener, total: int, done: int, reasons: Counter[str], max_error_rate: float) -> None:
-        self._listener, self._total, self._max_error_rate = listener, total, max_error_rate
-        self._done, self._n_bytes, self._reasons = done, 0, reasons
-        self._lock = threading.Lock()
-        self.taken = 0
-
-    def step(self, image: Done) -> None:
-        with self._lock:
-            self._done += 1
-            self._n_bytes += image.n_bytes
-            if image.reason is not None:
-                self._reasons[image.reason] += 1
-            self.taken += image.reason is None and not image.n_bytes
-            skipped = self._reasons.total()
-            self._listener(
-                Event(
-                    "extract",
-                    "step",
-                    done=self._done,
-                    total=self._total,
-                    skipped=skipped,
-                    n_bytes=self._n_bytes,
-                    reasons=dict(self._reasons),
-                )
-            )
-            enough = self._done >= min(RATE_FROM, self._total)
-            if enough and skipped > self._max_error_rate * self._done:
-                often = self._reasons.most_common(1)[0][0]
-                raise TooManySkippedError(
-                    f"{skipped} of {self._done} photographs cannot be read (most often: {often}), which is more than "
-                    f"--max-error-rate {self._max_error_rate:g} allows: mend them, or allow more"
-                )

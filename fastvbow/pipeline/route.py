@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,7 @@ def run(
     asked: Collection[str] | None = None,
     labels: str = "none",
     jobs: int | None = None,
+    executor: Executor | None = None,
     device: str = "auto",
     listener: Listener = log_events,
 ) -> RunResult:
@@ -104,8 +106,11 @@ def run(
         ``parent``, ``none`` or a CSV file; written beside the groups, never used to make them.
     jobs : int, optional
         Threads; None or -1: all processors. The result is the same for any number.
+    executor : concurrent.futures.Executor, optional
+        Where shards are worked on, such as Dask's ``client.get_executor()``; None: `jobs` threads of this process.
+        Changes no byte of the result.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where the CNN runs.
+        Where the CNN runs; with an `executor` see `fastvbow.pipeline.extract`.
     listener : Listener, optional
         Hears of every step.
 
@@ -153,13 +158,14 @@ def run(
             embeddings,
             options=extract_options,
             jobs=jobs,
+            executor=executor,
             device=device,
             listener=listener,
         )
         timed("extract", extracted)
         check_enough_images(extracted.outputs["images"] - extracted.outputs["skipped"], n_needed)
         worded = timed("vocabulary", _vocabulary(folder, taken, vocabulary_config, jobs, listener))
-        timed("encode", pipeline.encode(project, encode_config, jobs=jobs, listener=listener))
+        timed("encode", pipeline.encode(project, encode_config, jobs=jobs, executor=executor, listener=listener))
         modelled = timed("topics", _topics(folder, taken, topics_config, jobs, listener))
         grouped = timed("groups", pipeline.groups(project, labels=labels, by="topics", listener=listener))
         reported = timed("report", pipeline.report(project, jobs=jobs, listener=listener))

@@ -1,10 +1,8 @@
-"""The work of one shard, wherever it is done: in a thread, or in a process of its own."""
+"""The work of one shard of features, wherever it is done."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +18,6 @@ from numpy.typing import NDArray
 from fastvbow.cancelling import check_cancelled
 from fastvbow.config import ExtractConfig
 from fastvbow.errors import ImageError
-from fastvbow.executors import one_thread_each
 from fastvbow.features.aligned import REASONS, AlignedVectors, as_features
 from fastvbow.features.base import Extractor
 from fastvbow.features.earlier import EarlierFeatures
@@ -29,12 +26,13 @@ from fastvbow.features.writer import ShardWriter, shard_writer
 from fastvbow.images.decode import MOST_PIXELS, examine, silence_decoders
 from fastvbow.images.header import image_size
 from fastvbow.images.table import ImageTable
+from fastvbow.marks import Mark
 from fastvbow.memory import Allowance
 from fastvbow.pipeline.describing import begin_description, decoded_side, make_extractors
+from fastvbow.places import Place
 from fastvbow.project import STAGES, fingerprint_of
 
-__all__ = ["Done", "ShardTask", "Worker", "start_process", "work_in_process"]
-
+__all__ = ["Done", "ShardTask", "Worker", "Workshop"]
 
 _UNFINISHED = 4  # shards that may wait for the disk
 # Between photographs, which empty the caches, each of the small steps would take several times as long: files are read
@@ -44,12 +42,29 @@ _TOGETHER, _TOGETHER_BYTES = 32, 8 << 20
 
 @dataclass(frozen=True)
 class ShardTask:
-    """A shard to make: where, under which key, of which images, the how many-th of all the first of them is."""
+    """A shard to make.
 
-    folder: Path
+    Attributes
+    ----------
+    place : Place
+        The project.
+    name : str
+        The shard's in it, such as ``features/shard-00012``.
+    key : str
+    table : ImageTable
+        Its images; their names and ids are not looked at.
+    start : int
+        The how many-th of all the first of them is.
+    mark : Mark or None
+        What has to hold when the shard is put in place.
+    """
+
+    place: Place
+    name: str
     key: str
     table: ImageTable
     start: int
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True)
@@ -72,44 +87,59 @@ class _StopError(Exception):
     pass
 
 
+class Workshop:
+    """What is costly to set up and serves all workers of a process: the extractors, and their memory.
+
+    Parameters
+    ----------
+    config : ExtractConfig
+    device : str
+    n_bytes : int
+        What decoded images may take at once.
+    batch : int, default=0
+        See `CnnExtractor`.
+    """
+
+    def __init__(self, config: ExtractConfig, device: str, n_bytes: int, batch: int = 0) -> None:
+        silence_decoders()
+        self.config, self.allowance = config, Allowance(n_bytes)
+        self.extractors = make_extractors(config, device, batch)
+
+    def close(self) -> None:
+        """To be called when nobody works here any more."""
+        for extractor in self.extractors:
+            extractor.close()
+
+
 class Worker:
     """Makes shards. It may be shared by threads.
 
     Parameters
     ----------
-    config : ExtractConfig
+    shop : Workshop
     parameters : mapping
         See `fastvbow.pipeline.describing.parameters_of`.
-    device : str
-    earlier : sequence of Path
+    earlier : sequence of Path, default=()
         Shards whose features may be taken over.
-    retry : bool
+    retry : bool, default=False
         Whether images that were skipped are looked at again.
-    n_bytes : int
-        What decoded images may take at once.
-    batch : int, default=0
-        See `CnnExtractor`.
     vectors : tuple of (Path, int), optional
         A file of embeddings in the order of the images, and how many numbers each has.
     """
 
     def __init__(
         self,
-        config: ExtractConfig,
+        shop: Workshop,
         parameters: Mapping[str, Any],
-        device: str,
-        earlier: Sequence[Path],
-        retry: bool,
-        n_bytes: int,
-        batch: int = 0,
+        earlier: Sequence[Path] = (),
+        retry: bool = False,
         vectors: tuple[Path, int] | None = None,
     ) -> None:
-        silence_decoders()
-        self.extractors = make_extractors(config, device, batch)
+        self.extractors = shop.extractors
         self._vectors = None if vectors is None else AlignedVectors.open(*vectors)
         self._ahead = max((extractor.ahead for extractor in self.extractors), default=0)
         self._wanted = [m.name for extractor in self.extractors for m in extractor.modalities]
-        self._least_side = decoded_side(config)
+        self._least_side = decoded_side(shop.config)
         kinds = [
             *(extractor.modalities for extractor in self.extractors),
             *([] if self._vectors is None else [self._vectors.modalities]),
@@ -120,16 +150,22 @@ class Worker:
             for modalities, known in zip(kinds, parameters.values(), strict=True)
             for m in modalities
         }
-        self._earlier, self._retry, self._allowance = EarlierFeatures(earlier), retry, Allowance(n_bytes)
+        self._earlier, self._retry, self._allowance = EarlierFeatures(earlier), retry, shop.allowance
         self._finisher = ThreadPoolExecutor(1, "fastvbow-finisher")
         self._unfinished: deque[Future[None]] = deque()
         self._lock = threading.Lock()
 
-    def work(self, task: ShardTask, tell: Callable[[Done], object], stop: Callable[[], bool]) -> None:
-        """Write a shard, or nothing if `stop` says so; `tell` hears of every image. `finish` is what completes it."""
+    def work(self, task: ShardTask, tell: Callable[[Done], object], stop: Callable[[], bool]) -> bool:
+        """Write a shard, or nothing, and return False, if `stop` says so; `tell` hears of every image. `finish` is what
+        completes it."""
         try:
             with ExitStack() as stack:
-                writer = stack.enter_context(shard_writer(task.folder, task.key, self._modalities, self._made_by))
+                folder = stack.enter_context(task.place.writing(task.name))
+                writer = stack.enter_context(
+                    shard_writer(folder, task.key, self._modalities, self._made_by, keep_same=True)
+                )
+                if task.mark is not None:
+                    stack.callback(task.mark.check, task.place)
                 # All at once: between photographs, which empty the caches, each would take twenty times as long.
                 identities = [task.table.identity(index) for index in range(len(task.table))]
                 begun: deque[tuple[int, Callable[[], ImageRecord]]] = deque()
@@ -144,7 +180,8 @@ class Worker:
                 self._write(writer, begun, 0, tell)
                 self._complete(stack.pop_all())
         except _StopError:
-            pass
+            return False
+        return True
 
     def _complete(self, shard: ExitStack) -> None:
         """Have a shard flushed and renamed in another thread: the disk is waited for while the next one is made."""
@@ -160,10 +197,8 @@ class Worker:
             self._unfinished.popleft().result()
 
     def close(self) -> None:
-        """Wait for the disk, whatever becomes of it; to be called when nobody works any more."""
+        """Wait for the disk, whatever becomes of it; to be called when nobody works any more. The workshop stays."""
         self._finisher.shutdown()
-        for extractor in self.extractors:
-            extractor.close()
         if self._vectors is not None:
             self._vectors.close()
 
@@ -263,27 +298,3 @@ def memory_of(data: bytes) -> int:
     """Bytes that decoding an image file takes, about: the file, and its pixels in two orders."""
     width, height = image_size(data) or (0, 0)
     return len(data) + (6 * width * height if width * height <= MOST_PIXELS else 0)  # more than that is refused
-
-
-_worker: Worker | None = None
-_stop: Any = None
-
-
-def start_process(stop: Any, *how: Any) -> None:
-    """Make a worker process ready. Ctrl-C is its parent's business, whose end it does not outlive."""
-    global _worker, _stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _stop = stop
-    _worker = Worker(*how)
-
-
-def work_in_process(task: ShardTask) -> list[Done]:
-    """`Worker.work` in the process that `start_process` has made ready."""
-    if _worker is None:
-        raise RuntimeError("start_process comes first")
-    parent = os.getppid()
-    done: list[Done] = []
-    with one_thread_each():
-        _worker.work(task, done.append, lambda: _stop.value or os.getppid() != parent)
-        _worker.finish()
-    return done
