@@ -74,14 +74,12 @@ Labels = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")]
-Executor = Annotated[
-    str, typer.Option(help="What the workers are: threads, processes (of extraction alone) or dask. Changes no result.")
-]
+Executor = Annotated[str, typer.Option(help="What the workers are: threads, processes (which only extract) or dask.")]
 Scheduler = Annotated[
     str,
     typer.Option(
         metavar="ADDRESS|FILE",
-        help="With --executor dask: the scheduler's address or file; a cluster of this machine's processes if empty.",
+        help="Dask's scheduler, by its address or file; a cluster of this machine's processes if empty.",
     ),
 ]
 MaxMemory = Annotated[

@@ -49,9 +49,13 @@ def working_with(
         if executor != "dask":
             yield listener, None
             return
+        import logging
+
         from fastvbow.dask_cluster import dask_executor
         from fastvbow.events import Event
         from fastvbow.executors import effective_jobs
+
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what is lost is told in one line
 
         def tell(line: str) -> None:
             listener(Event("dask", "note", line))

@@ -80,6 +80,7 @@ def test_run_shows_every_default(cli):
         "jobs": "-1",
         "device": "auto",
         "executor": "threads",
+        "scheduler": None,
         "max-memory": None,
         "retry": None,
         "max-error-rate": "1.0",
@@ -91,6 +92,21 @@ def test_run_shows_every_default(cli):
         "quiet": None,
         "help": None,
     }
+
+
+@pytest.mark.parametrize("command", ["encode"])
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--executor", "wishes"], "--executor is one of threads, processes, dask, not wishes"),
+        (["--executor", "processes"], "--executor processes is for the extraction of features"),
+        (["--scheduler", "tcp://host:1"], "--scheduler tcp://host:1 belongs to --executor dask"),
+    ],
+)
+def test_who_does_the_work(command, words, complaint, cli, tmp_path):
+    outcome = cli(command, tmp_path, *words)
+    assert outcome.code == 2
+    assert complaint in outcome.complaint
 
 
 def test_evaluate_compares_with_the_folders(cli):

@@ -27,6 +27,14 @@ def test_the_docstring_draws_the_tree(cls):
     assert cls.__doc__
 
 
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
+def test_errors_come_back_from_other_processes(cls):
+    first = cls("a purpose", "Package", "extra") if cls is errors.MissingExtraError else cls("one line")
+    back = pickle.loads(pickle.dumps(first))
+    assert type(back) is cls
+    assert (str(back), vars(back)) == (str(first), vars(first))
+
+
 def test_project_errors_are_one_family():
     assert issubclass(errors.StageMissingError, errors.ProjectError)
     assert issubclass(errors.StoreCorruptError, errors.ProjectError)

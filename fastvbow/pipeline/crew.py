@@ -139,6 +139,7 @@ def check_crew(
         found = {"a process of the executor": result_of(executor.submit(look_around, wanted))}
     else:
         found = client.run(look_around, wanted, on_error="return")
+        found = {worker: seen for worker, seen in found.items() if not isinstance(seen, OSError)}  # it has just died
     for worker, seen in found.items():
         problem = seen["problem"] if isinstance(seen, Mapping) else f"cannot be asked ({seen})"
         if problem:

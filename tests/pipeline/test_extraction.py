@@ -192,7 +192,7 @@ def test_processes_find_the_same(small_folder, small_project, tmp_path):
     pipeline.extract(small_folder, tmp_path / "project", options=options, jobs=2, listener=listener)
     features = {name: data for name, data in contents(small_project).items() if name.startswith("features/")}
     assert contents(tmp_path / "project") == features
-    assert [event.done for event in steps] == list(range(1, 61))
+    assert [event.done for event in steps] == [16, 32, 48, 60], "one a shard"
     assert steps[-1].n_bytes == sum(path.stat().st_size for path in small_folder.rglob("*.jpg"))
 
 
