@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import contents
 from counting import CountingExecutor
 
 from fastvbow import pipeline
-from fastvbow.config import ExtractConfig, VocabularyConfig
+from fastvbow.cancelling import cancelling
+from fastvbow.config import ExtractConfig, ExtractOptions, VocabularyConfig
+from fastvbow.errors import Cancelled, TooManySkippedError
 from fastvbow.project import ProjectFolder
 
 SIFT, WORDS = ExtractConfig(features=("sift",)), VocabularyConfig(words=60)
@@ -129,7 +134,7 @@ def test_new_photographs_are_added(sift_folder, sift_copy, client, tmp_path):
     assert contents(other) == contents(sift_copy)
 
 
-def test_cancelled(alone, sift_folder, client, tmp_path):
+def test_cancelled(small_folder, client, tmp_path):
     stop = threading.Event()
 
     def listener(event) -> None:
@@ -138,8 +143,10 @@ def test_cancelled(alone, sift_folder, client, tmp_path):
 
     executor = client.get_executor()
     with cancelling(stop), pytest.raises(Cancelled):
-        pipeline.extract(sift_folder, tmp_path / "project", SIFT, executor=executor, listener=listener)
-    assert stages(sift_folder, tmp_path / "project", executor=executor) == alone
+        pipeline.extract(small_folder, tmp_path / "there", SIFT, executor=executor, listener=listener)
+    pipeline.extract(small_folder, tmp_path / "there", SIFT, executor=executor)
+    pipeline.extract(small_folder, tmp_path / "here", SIFT, jobs=1)
+    assert features(tmp_path / "there") == features(tmp_path / "here")
 
 
 def test_the_command_line(alone, sift_folder, client, cli, tmp_path):
