@@ -55,6 +55,7 @@ from fastvbow.cli_options import (
     Source,
     Sweeps,
     TopicCount,
+    Train,
     Weights,
     Words,
     asked_for,
@@ -122,6 +123,7 @@ def run(
     refit: Refit = False,
     words: Words = _VOCABULARY.words,
     fusion: Fusion = _VOCABULARY.fusion,
+    train: Train = _VOCABULARY.train,
     keypoints: Keypoints = _EXTRACT.keypoints,
     side: Side = _EXTRACT.side,
     topics: TopicCount = str(_TOPICS.topics),
@@ -161,7 +163,7 @@ def run(
             refit=refit,
             extract_config=extract_config(features, keypoints, side, model, embeddings),
             extract_options=extract_options(executor, max_memory, retry, max_error_rate, limit, batch),
-            vocabulary_config=VocabularyConfig(words=words, fusion=fusion, seed=seed),
+            vocabulary_config=VocabularyConfig(words=words, fusion=fusion, train=train, seed=seed),
             topics_config=topics_config(topics, most_topics, sweeps, weights, seed),
             asked=asked_for(context),
             labels=labels,
@@ -266,6 +268,7 @@ def vocabulary(
     project: ProjectArgument,
     words: Words = _VOCABULARY.words,
     fusion: Fusion = _VOCABULARY.fusion,
+    train: Train = _VOCABULARY.train,
     seed: Seed = 0,
     jobs: Jobs = -1,
     as_json: Json = False,
@@ -275,7 +278,7 @@ def vocabulary(
     with working(quiet) as display:
         from fastvbow import pipeline
 
-        config = VocabularyConfig(words=words, fusion=fusion, seed=seed)
+        config = VocabularyConfig(words=words, fusion=fusion, train=train, seed=seed)
         card = pipeline.vocabulary(project, config, jobs=jobs, listener=display)
     stage_done(card, as_json)
 

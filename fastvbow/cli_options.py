@@ -51,6 +51,7 @@ Side = Annotated[int, typer.Option(help="Longest side, in pixels, at which SIFT 
 Fusion = Annotated[
     str, typer.Option(help="separate: words for SIFT and for the CNN's map; joint: for both at a keypoint's place.")
 ]
+Train = Annotated[str, typer.Option(help="What words are learned from: a sample of the descriptors, or all.")]
 Words = Annotated[int, typer.Option(help="Visual words in all.")]
 TopicCount = Annotated[
     str,

@@ -17,6 +17,7 @@ __all__ = [
     "FEATURES",
     "FUSIONS",
     "MODALITIES",
+    "TRAININGS",
     "ClusterConfig",
     "EncodeConfig",
     "ExtractConfig",
@@ -33,6 +34,7 @@ FEATURES = ("sift", "cnn")
 EXECUTORS = ("threads", "processes")
 _MODEL = "efficientnet_lite0_int8"
 FUSIONS = ("separate", "joint")
+TRAININGS = ("sample", "all")
 _MOST = 2**31 - 1
 _MOST_SEED = 2**32 - 1
 _MOST_TOPICS = 50
@@ -143,6 +145,9 @@ class VocabularyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         (see `fastvbow.words.joint`).
     map_share : float, default=0.25
         Part of the map in a joint word's squared distance, between 0 and 1.
+    train : {"sample", "all"}, default="sample"
+        What the words are learned from: the sample, or every descriptor of every photograph, shard by shard (see
+        `fastvbow.words.sharded`; the projection of CNN vectors is that of the sample all the same).
     """
 
     words: int = 300
@@ -150,12 +155,16 @@ class VocabularyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     seed: int = 0
     fusion: str = "separate"
     map_share: float = 0.25
+    train: str = "sample"
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the words depend on: without `fusion` where they are separate, as in projects that did not know it."""
+        """What the words depend on: without `fusion` where they are separate, and without `train` where that is the
+        sample, as in projects that did not know them."""
         known = msgspec.structs.asdict(self)
-        return known if self.fusion == "joint" else {n: known[n] for n in known if n not in ("fusion", "map_share")}
+        left_out: tuple[str, ...] = ("fusion", "map_share") if self.fusion != "joint" else ()
+        left_out += ("train",) if self.train == "sample" else ()
+        return {name: value for name, value in known.items() if name not in left_out}
 
     def __post_init__(self) -> None:
         _within("--words", self.words, 1, _MOST)
@@ -163,6 +172,8 @@ class VocabularyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         _within("--seed", self.seed, 0, _MOST_SEED)
         if self.fusion not in FUSIONS:
             raise UsageError(f"--fusion is one of {', '.join(FUSIONS)}, not {self.fusion}")
+        if self.train not in TRAININGS:
+            raise UsageError(f"--train is one of {', '.join(TRAININGS)}, not {self.train}")
         if not 0 < self.map_share < 1:
             raise UsageError(f"map_share is between 0 and 1, not {self.map_share}")
 

@@ -30,7 +30,8 @@ class Event:
     skipped : int
         Photographs skipped so far.
     unit : str
-        What is counted: ``images``, ``sweeps``, ``epochs`` or ``numbers`` (of topics, that are tried).
+        What is counted: ``images``, ``sweeps``, ``passes`` (over all descriptors), ``epochs`` or ``numbers``
+        (of topics, that are tried).
     n_bytes : int
         Bytes of photographs' files that were read so far.
     reasons : mapping of str to int

@@ -183,7 +183,7 @@ class Origin:
             return self.model.parameters if self.model else {}
         if isinstance(config, VocabularyConfig):
             free = () if self.model else ("seed",)  # it is that of the topics, too, which are trained anew
-            recorded = {"fusion": "separate", **self.vocabulary.parameters}
+            recorded = {"fusion": "separate", "train": "sample", **self.vocabulary.parameters}
             return {name: value for name, value in recorded.items() if name not in free}
         if isinstance(config, EncodeConfig):
             return msgspec.structs.asdict(self.encode_config)

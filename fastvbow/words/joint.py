@@ -12,7 +12,7 @@ aligned with the keypoints of SIFT, token for token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 from fastvbow.errors import StoreCorruptError
 from fastvbow.words.vocabulary import Codebook, fit_centers, fit_projection, unit_rows
 
-__all__ = ["JointFeatures", "Located", "features_for", "joint_sample", "joint_words", "train_joint_codebook"]
+__all__ = [
+    "JointFeatures",
+    "Located",
+    "features_for",
+    "joint_rows",
+    "joint_sample",
+    "joint_words",
+    "train_joint_codebook",
+]
 
 _IMAGES = 32
 """Photographs whose joint descriptors are held at a time: 300 keypoints each make 7 MB."""
@@ -163,17 +171,38 @@ def joint_words(codebook: Codebook, features: JointFeatures, *, n_jobs: int | No
     StoreCorruptError
         See `JointFeatures.activations`.
     """
-    offsets = features.sift.offsets
-    words = np.empty(len(features.sift.descriptors), np.int32)
+    words = [codebook.nearest(rows, n_jobs=n_jobs) for rows in joint_rows(codebook, features)]
+    return np.concatenate([np.zeros(0, np.int32), *words])
+
+
+def joint_rows(codebook: Codebook, features: JointFeatures) -> Iterator[NDArray[np.float32]]:
+    """The joint descriptors of all keypoints, some photographs at a time.
+
+    Parameters
+    ----------
+    codebook : Codebook
+        One with the projection and the share of the map; it need not have words yet.
+    features : JointFeatures
+
+    Yields
+    ------
+    ndarray of shape (n, 128 + p), float32
+
+    Raises
+    ------
+    StoreCorruptError
+        See `JointFeatures.activations`.
+    """
+    offsets, sift = features.sift.offsets, features.sift.descriptors
+    width = sift.shape[1] + (0 if codebook.components is None else len(codebook.components))
     for first in range(0, len(offsets) - 1, _IMAGES):
         bounds = offsets[first : first + _IMAGES + 1]
-        rows = np.empty((bounds[-1] - bounds[0], codebook.centers.shape[1]), np.float32)
+        rows = np.empty((bounds[-1] - bounds[0], width), np.float32)
         for start, stop in pairwise(bounds):  # image by image: see `tokens._project_each`
             rows[start - bounds[0] : stop - bounds[0]] = _join(
-                codebook, features.sift.descriptors[start:stop], features.activations(np.arange(start, stop))
+                codebook, sift[start:stop], features.activations(np.arange(start, stop))
             )
-        words[bounds[0] : bounds[-1]] = codebook.nearest(rows, n_jobs=n_jobs)
-    return words
+        yield rows
 
 
 def _join(codebook: Codebook, sift: NDArray[np.uint8], activations: NDArray[Any]) -> NDArray[np.float32]:
