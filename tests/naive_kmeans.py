@@ -70,3 +70,35 @@ def greedy_plus_plus(X, weights, uniforms):
         rows.append(int(drawn[best]))
         closest = after[best]
     return rows
+
+
+def parallel_draw(X, candidates, uniforms, wanted):
+    """The rows that a round of k-means|| draws: each by itself, with probability wanted d^2 / sum of all d^2."""
+    sqdist = nearest(X, candidates)[1]
+    return np.flatnonzero(1 - uniforms < wanted * sqdist / sqdist.sum())
+
+
+def long_lloyd(X, centers, max_iter, tol, longer):
+    """Lloyd's passes over all rows, in which a step goes on by a part of its length but for the last one.
+
+    A centre without rows goes to the row farthest from its centre; returns centres, inertia, passes.
+    """
+    for n_iter in range(1, max_iter + 1):
+        labels, sqdist = nearest(X, centers)
+        sums, counts = center_sums(X, labels, np.ones(len(X)), len(centers))
+        empty = np.flatnonzero(counts == 0)
+        moved = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centers).astype(np.float32)
+        settled = counts @ np.sum((moved - centers.astype(float)) ** 2, axis=1) <= tol * sqdist.sum()
+        rows = []
+        for i in np.argsort(-sqdist, kind="stable"):
+            if sqdist[i] > 0 and len(rows) < len(empty) and not any((X[i] == row).all() for row in rows):
+                rows.append(X[i])
+        for center, row in zip(empty, rows, strict=False):
+            moved[center] = row
+        settled = settled and not rows
+        if not settled and not len(empty) and n_iter < max_iter:
+            moved = (centers + longer * (moved.astype(float) - centers)).astype(np.float32)
+        centers = moved
+        if settled:
+            break
+    return centers, sqdist.sum(), n_iter

@@ -65,7 +65,7 @@ PARTS = 64
 """Tasks of a pass, about, in a corpus that is not large."""
 MOST_SHARDS = 256
 """Shards whose rows are open at a time at most."""
-LEAST_BYTES, MOST_BYTES = 1 << 21, 1 << 27
+LEAST_BYTES, MOST_BYTES = 1 << 22, 1 << 27
 """Rows for one task of a pass, in bytes: below the first its overhead would tell, the second keeps memory small."""
 
 
@@ -128,13 +128,14 @@ class LearningWords:
             Descriptors; of joint words those of SIFT, and the map at their places.
         """
         kinds = ["joint-sample", "joint-map"] if name == "joint" else [f"{name}-sample"]
-        counts = list(map(len, drawn))
+        sizes, counts = self._sizes(name), list(map(len, drawn))
         runs = [run for run in in_runs(counts, SAMPLED_ROWS, SAMPLED_SHARDS) if sum(counts[slice(*run)])]
         tasks = [
             Sampling(
                 self._place,
                 name,
                 start,
+                np.array(sizes[start:stop], np.uint32),
                 np.array(counts[start:stop], np.uint32),
                 np.concatenate(drawn[start:stop]).astype(np.uint32),
                 tuple(f"{self._folder}/{kind}-{number:05d}.npy" for kind in kinds),
@@ -151,7 +152,7 @@ class LearningWords:
         """The arrays of several files in memory, one after another: one map at a time, each holds a file open."""
         out, at = np.empty((0, 0)), 0
         for name, count in zip(names, counts, strict=True):
-            array = array_at(self._place.fetch(name), count)
+            array = array_at(self._place, name, count)
             if not at:
                 out = np.empty((sum(counts), array.shape[1]), array.dtype)
             out[at : at + count] = array
@@ -167,7 +168,7 @@ class LearningWords:
         projection : Codebook or None
             Without words; None: descriptors are compared as they are.
         """
-        counts = [shard.card.rows["sift" if name == "joint" else name] for shard in self._shards]
+        counts = self._sizes(name)
         if projection is None or projection.components is None:
             width = 128
         else:
@@ -181,16 +182,21 @@ class LearningWords:
             Projecting(
                 self._place,
                 name,
-                range(start, stop),
-                sum(counts[start:stop]),
+                start,
+                np.array(counts[start:stop], np.uint32),
                 self._name(name, "projection"),
                 self._name(name, f"rows-{number:05d}.npy"),
             )
             for number, (start, stop) in enumerate(runs)
         ]
-        for _, (_, stop) in zip(self._run(project_rows, tasks), runs, strict=True):
+        rows = []
+        for task, n_rows, (_, stop) in zip(tasks, self._run(project_rows, tasks), runs, strict=True):
+            rows.append(StoredRows(self._place, (task.into,), (n_rows,)))
             self._tell_images(stop)
-        return [StoredRows(self._place, (task.into,), (task.n_rows,)) for task in tasks]
+        return rows
+
+    def _sizes(self, name: str) -> list[int]:
+        return [shard.card.rows["sift" if name == "joint" else name] for shard in self._shards]
 
     def _run(self, function: Callable[[Task], int], tasks: Sequence[Task]) -> Iterator[int]:
         return run_tasks(self._executor, function, tasks, ahead=tasks_ahead(self._executor, self._jobs))

@@ -1,7 +1,7 @@
 """What a worker does for the vocabulary: take a sample from some shards, or bring their features to the words' space.
 
 Tasks carry a place and names; what they make they leave in the project (see `fastvbow.pipeline.learning_words`). One
-that is done again finds its file there. On the wire a task is below 2 kB and 24 bytes a shard, with 4 bytes for each
+that is done again finds its file there. On the wire a task is below 2 kB and 8 bytes a shard, with 4 bytes for each
 row that it takes (at most `SAMPLED_ROWS`, 32 kB, or those of one shard); its result is a number.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,27 +71,34 @@ def is_there(place: Place, name: str) -> bool:
     return True
 
 
-def array_at(path: Path, n_rows: int) -> NDArray[Any]:
+def array_at(place: Place, name: str, n_rows: int) -> NDArray[Any]:
     """A file's array as a read-only memory map, (n_rows, d).
+
+    Parameters
+    ----------
+    place : Place
+    name : str
+    n_rows : int
+        Another number is refused.
 
     Raises
     ------
     StoreCorruptError
         It is no such array.
     """
+    path = place.fetch(name)
+    again = "that shard and run 'fastvbow extract' again"
+    if not name.startswith("features/"):
+        again = f"{name.partition('/')[0]}/ of that project and run the same command again"
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # what a damaged header raises is not NumPy's to promise
         if isinstance(error, OSError) and error.errno in EXHAUSTED:
             raise
-        raise _corrupt(path, error) from None
+        raise StoreCorruptError(f"{path}: {error}: delete {again}") from None
     if array.ndim != 2 or len(array) != n_rows:
-        raise _corrupt(path, f"the array has shape {array.shape}, not {n_rows} rows")
+        raise StoreCorruptError(f"{path}: the array has shape {array.shape}, not {n_rows} rows: delete {again}")
     return array
-
-
-def _corrupt(path: Path, what: object) -> StoreCorruptError:
-    return StoreCorruptError(f"{path}: {what}: delete the folder that it stands in and run the same command again")
 
 
 @dataclass(frozen=True)
@@ -106,8 +112,8 @@ class Sampling:
         ``joint``: the rows are those of SIFT, and the map at their places is taken beside them.
     first : int
         The first shard; the others follow it.
-    counts : ndarray of shape (n_shards,), uint32
-        How many rows of each shard are taken.
+    sizes, counts : ndarray of shape (n_shards,), uint32
+        How many rows each shard has, and how many are taken.
     rows : ndarray of shape (n,), uint32
         Their places in their shards.
     into : tuple of str
@@ -117,6 +123,7 @@ class Sampling:
     place: Place
     modality: str
     first: int
+    sizes: NDArray[np.uint32]
     counts: NDArray[np.uint32]
     rows: NDArray[np.uint32]
     into: tuple[str, ...]
@@ -129,26 +136,17 @@ def take_sample(task: Sampling) -> int:
     parts: list[tuple[NDArray[Any], ...]] = []
     with one_thread_each():
         cuts = np.cumsum(task.counts[:-1], dtype=np.int64)
-        for index, rows in enumerate(np.split(task.rows.astype(np.int64), cuts), start=task.first):
+        for offset, rows in enumerate(np.split(task.rows.astype(np.int64), cuts)):
             if not len(rows):
                 continue
             if task.modality == "joint":
-                parts.append(joint_sample([(_joint(task.place, index), rows)]))
+                parts.append(joint_sample([(_joint(task.place, task.first + offset), rows)]))
             else:
-                path = task.place.fetch(f"{shard_name(index)}/{task.modality}.descriptors.npy")
-                parts.append((_descriptors(path)[rows],))
+                name = f"{shard_name(task.first + offset)}/{task.modality}.descriptors.npy"
+                parts.append((array_at(task.place, name, int(task.sizes[offset]))[rows],))
     for number, name in enumerate(task.into):
         _leave(task.place, name, [part[number] for part in parts])
     return len(task.rows)
-
-
-def _descriptors(path: Path) -> NDArray[Any]:
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno in EXHAUSTED:
-            raise
-        raise StoreCorruptError(f"{path}: {error}: delete that shard and run 'fastvbow extract' again") from None
 
 
 def _joint(place: Place, index: int) -> JointFeatures:
@@ -164,9 +162,10 @@ class Projecting:
     ----------
     place : Place
     modality : str
-    shards : range
-    n_rows : int
-        Of all these shards.
+    first : int
+        The first shard; the others follow it.
+    sizes : ndarray of shape (n_shards,), uint32
+        How many rows each has.
     projection : str
         The folder with the projection: a vocabulary of this modality, without words.
     into : str
@@ -175,29 +174,30 @@ class Projecting:
 
     place: Place
     modality: str
-    shards: range
-    n_rows: int
+    first: int
+    sizes: NDArray[np.uint32]
     projection: str
     into: str
 
 
 def project_rows(task: Projecting) -> int:
     """Write the rows into the project; return how many there are."""
+    n_rows = int(task.sizes.sum(dtype=np.int64))
     if is_there(task.place, task.into):
-        return task.n_rows
+        return n_rows
     book = Vocabulary.load(task.place.fetch(task.projection)).codebooks[task.modality]
     with one_thread_each():
-        _leave(task.place, task.into, _projected(task, book), task.n_rows)
-    return task.n_rows
+        _leave(task.place, task.into, _projected(task, book), n_rows)
+    return n_rows
 
 
 def _projected(task: Projecting, book: Codebook) -> Iterator[NDArray[np.float32]]:
     """The rows of the shards, block by block: one beginning with each shard, for the same bytes in any run."""
-    for index in task.shards:
+    for index, size in enumerate(task.sizes.tolist(), start=task.first):
         if task.modality == "joint":
             yield from joint_rows(book, _joint(task.place, index))
-        else:
-            found = _descriptors(task.place.fetch(f"{shard_name(index)}/{task.modality}.descriptors.npy"))
+        elif size:
+            found = array_at(task.place, f"{shard_name(index)}/{task.modality}.descriptors.npy", size)
             yield from map(partial(_project, book, found), range(0, len(found), _BLOCK))
 
 
@@ -246,4 +246,4 @@ class StoredRows:
     def rows(self) -> list[NDArray[Any]]:
         """The files' arrays, as read-only memory maps."""
         pairs = zip(self.names, self.counts, strict=True)
-        return [array_at(self.place.fetch(name), count) for name, count in pairs if count]
+        return [array_at(self.place, name, count) for name, count in pairs if count]

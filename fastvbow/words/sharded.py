@@ -17,6 +17,7 @@ seeding takes as long as 30 passes with the defaults; a pass as long as one of `
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
@@ -25,6 +26,7 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from fastvbow.errors import UsageError
 from fastvbow.executors import effective_jobs, make_executor, run_tasks
@@ -251,7 +253,9 @@ class _Work:
         candidates = state.centers.astype(np.float64 if state.centers.dtype == np.float64 else np.float32)
         if len(candidates) > K:
             model = KMeans(K, init_size=len(candidates), random_state=self._model.random_state, n_jobs=self._jobs)
-            candidates = model.fit(candidates, sample_weight=weights).cluster_centers_
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # of equal candidates: the passes look after that
+                candidates = model.fit(candidates, sample_weight=weights).cluster_centers_
         # Too few, of rows of which hardly any two differ: the repeated ones have no rows and move away, if they can.
         return replace(state, centers=np.resize(candidates, (K, candidates.shape[1])), n_rounds=state.n_rounds + 1)
 
