@@ -121,12 +121,13 @@ class Summing:
 
     source: RowSource
     centers: np.ndarray
+    sums: bool = True  # whether they are wanted
 
 
 class Sums(NamedTuple):
     """Of the rows nearest to each centre."""
 
-    sums: np.ndarray  # (K, d) whole numbers of the smallest type, or float64
+    sums: np.ndarray  # (K, d) whole numbers of the smallest type, or float64; (0,) where they are not wanted
     counts: np.ndarray  # (K,) whole numbers of the smallest type
     inertia: float
 
@@ -136,7 +137,9 @@ def sum_up(task: Summing) -> Sums:
     with one_thread_each(), pool_of(1) as pool:
         X = _opened(task.source)
         centers = task.centers.astype(float_dtype(X, task.centers), copy=False)
-        found = sweep(X, centers, pool, labels=False, distances=True, sums=True, check=True)
+        found = sweep(X, centers, pool, labels=not task.sums, distances=True, sums=task.sums, check=True)
+    if not task.sums:
+        return Sums(np.empty(0), _smallest(np.bincount(found.labels, minlength=len(centers))), found.inertia)
     sums = _smallest(found.sums) if X.dtype == np.uint8 else found.sums
     return Sums(sums, _smallest(found.counts), found.inertia)
 

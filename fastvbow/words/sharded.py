@@ -34,7 +34,7 @@ from fastvbow.reducing import reduce_tasks, tasks_ahead
 from fastvbow.words import _shard_passes as passes
 from fastvbow.words._lloyd import LONGER, SETTLED
 from fastvbow.words._shard_passes import RowSource
-from fastvbow.words.kmeans import KMeans
+from fastvbow.words.minibatch import MiniBatchKMeans
 
 __all__ = ["RowSource", "ShardedKMeans", "ShardedState"]
 
@@ -193,7 +193,7 @@ class ShardedKMeans:
         jobs = effective_jobs(n_jobs, default=1)
         with make_executor(jobs) if executor is None else nullcontext(executor) as workers:
             work = _Work(self, [shard for shard in shards if len(shard)], workers, jobs)
-            return -work.sums(self.cluster_centers_).inertia
+            return -work.sums(self.cluster_centers_, sums=False).inertia
 
     def _check(self) -> None:
         for name, least in {"n_clusters": 1, "init_max_iter": 1, "max_iter": 1, "random_state": 0}.items():
@@ -228,9 +228,9 @@ class _Work:
             return self._round(state)
         return self._start(state) if state.n_rounds == self._model.init_max_iter else self._improved(state)
 
-    def sums(self, centers: np.ndarray) -> passes.Sums:
-        """Sums, counts and inertia of all rows."""
-        return self._reduced(passes.sum_up, passes.add_up, (passes.Summing(s, centers) for s in self._shards))
+    def sums(self, centers: np.ndarray, *, sums: bool = True) -> passes.Sums:
+        """Sums, if they are wanted, counts and inertia of all rows."""
+        return self._reduced(passes.sum_up, passes.add_up, (passes.Summing(s, centers, sums) for s in self._shards))
 
     def _reduced(self, function: Any, combine: Any, tasks: Iterable[Any]) -> Any:
         return reduce_tasks(self._executor, function, combine, tasks, ahead=self._ahead)
@@ -249,10 +249,11 @@ class _Work:
 
     def _start(self, state: ShardedState) -> ShardedState:
         """Steps 7 and 8: candidates count for the rows nearest to them, and K-Means on them gives the start."""
-        weights, K = self.sums(state.centers).counts, self._model.n_clusters
+        weights, K = self.sums(state.centers, sums=False).counts, self._model.n_clusters
         candidates = state.centers.astype(np.float64 if state.centers.dtype == np.float64 else np.float32)
         if len(candidates) > K:
-            model = KMeans(K, init_size=len(candidates), random_state=self._model.random_state, n_jobs=self._jobs)
+            how: dict[str, Any] = {"init_size": len(candidates), "compute_labels": False, "n_jobs": self._jobs}
+            model = MiniBatchKMeans(K, random_state=self._model.random_state, **how)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # of equal candidates: the passes look after that
                 candidates = model.fit(candidates, sample_weight=weights).cluster_centers_

@@ -37,6 +37,9 @@ CALLS: dict[str, Callable[[Path, Path, int], Any]] = {
         source, project, ExtractConfig(features=("sift",), keypoints=100), jobs=jobs
     ),
     "vocabulary": lambda _, project, jobs: pipeline.vocabulary(project, VocabularyConfig(words=50), jobs=jobs),
+    "vocabulary all": lambda _, project, jobs: pipeline.vocabulary(
+        project, VocabularyConfig(words=50, train="all"), jobs=jobs
+    ),
     "encode": lambda _, project, jobs: pipeline.encode(project, EncodeConfig(pooled_tokens=200), jobs=jobs),
     "topics": lambda _, project, jobs: pipeline.topics(project, TopicsConfig(topics=3, sweeps=20), jobs=jobs),
     "topics auto": lambda _, project, jobs: pipeline.topics(
@@ -45,7 +48,7 @@ CALLS: dict[str, Callable[[Path, Path, int], Any]] = {
     "groups": lambda _, project, jobs: pipeline.groups(project, labels="parent"),
     "report": lambda _, project, jobs: pipeline.report(project, per_topic=5, jobs=jobs),
 }
-LEAST = {"extract": 20, "vocabulary": 5, "topics": 20, "topics auto": 20, "report": 10}
+LEAST = {"extract": 20, "vocabulary": 5, "vocabulary all": 30, "topics": 20, "topics auto": 20, "report": 10}
 """How often each asks at least: once would be too seldom in a large corpus."""
 
 
@@ -81,6 +84,7 @@ def test_a_stage_ends_anywhere_and_goes_on(stage, jobs, photographs, sift_projec
 MADE = {
     "extract": ("features", "images.parquet"),
     "vocabulary": ("vocabulary",),
+    "vocabulary all": ("vocabulary", "learning"),
     "encode": ("tokens",),
     "topics": ("topics",),
     "topics auto": ("topics",),
