@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Team",
+    "cluster_errors",
     "effective_jobs",
     "make_executor",
     "make_process_executor",
@@ -217,7 +218,8 @@ def _run_tasks(
     try:
         for task in tasks:
             check_cancelled()
-            pending.append(executor.submit(function, task))
+            with cluster_errors():  # a scheduler that has gone takes no task
+                pending.append(executor.submit(function, task))
             while pending and (len(pending) == ahead or pending[0].done()):
                 yield result_of(pending.popleft())
         while pending:
@@ -247,20 +249,26 @@ def result_of(future: Future[Result]) -> Result:
         while not future.done() and may_be_cancelled():  # another process does not hear of it by itself
             check_cancelled()
             wait([future], timeout=_LOOK)
-        return future.result()
-    except CancelledError:
+        with cluster_errors():
+            return future.result()
+    except BaseException:
         future.cancel()
+        raise
+
+
+@contextmanager
+def cluster_errors() -> Iterator[None]:
+    """Raise a ClusterError where Dask says, in its own words, that its scheduler or workers are gone."""
+    try:
+        yield
+    except CancelledError:
         raise ClusterError(
             "a task was cancelled, so Dask's scheduler has gone, or was restarted: the same call goes on from what is "
             "finished"
         ) from None
     except Exception as error:
-        future.cancel()
         if type(error).__module__.partition(".")[0] == "distributed":
             raise ClusterError(f"{_plainly(error)}: the same call goes on from what is finished") from error
-        raise
-    except BaseException:
-        future.cancel()
         raise
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from fastvbow.cancelling import check_cancelled
-from fastvbow.executors import result_of, run_tasks
+from fastvbow.executors import cluster_errors, result_of, run_tasks
 
 __all__ = ["FAN", "client_of", "reduce_tasks", "tasks_ahead"]
 
@@ -127,10 +127,15 @@ def _in_dask(
     """The same tree, of Dask's futures: results stay on the workers, all but the last."""
     client, options = client_of(executor), {"pure": False, **executor._kwargs}
     begun: deque[Any] = deque()
-    tree = _Tree(lambda futures: client.submit(combine, list(futures), **options), fan)
+
+    def submit(function: Callable[..., Any], given: Any) -> Any:
+        with cluster_errors():  # a scheduler that has gone takes no task
+            return client.submit(function, given, **options)
+
+    tree = _Tree(lambda futures: submit(combine, list(futures)), fan)
     for task in tasks:
         check_cancelled()
-        future = client.submit(function, task, **options)
+        future = submit(function, task)
         tree.add(future)
         begun.append(future)
         if len(begun) > ahead:

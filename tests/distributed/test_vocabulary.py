@@ -12,6 +12,7 @@ import pytest
 
 from fastvbow import pipeline
 from fastvbow.config import VocabularyConfig
+from fastvbow.errors import ClusterError
 from fastvbow.pipeline import learning_words
 
 
@@ -62,3 +63,21 @@ def test_a_worker_is_killed_during_the_passes(at, sift_copy, client, monkeypatch
     assert len(killed) == 1
     client.wait_for_workers(2, timeout=60)
     assert killed[0] not in client.run(os.getpid).values()
+
+
+def test_the_scheduler_goes_and_the_next_call_goes_on(sift_copy, cluster_of):
+    """Whether the call was about to hand over tasks or waited for them."""
+    passes: list[int] = []
+    plain = words(sift_copy, train="all")
+
+    def listener(event) -> None:
+        if event.unit == "passes":
+            passes.append(event.done)
+            if event.done == 7:
+                one.cluster.close()
+
+    with cluster_of(1) as one, pytest.raises(ClusterError):
+        words(sift_copy, one.get_executor(), listener, train="all")
+    assert passes == list(range(1, 8))
+    assert words(sift_copy, listener=listener, train="all") == plain
+    assert passes[7] == 8
