@@ -271,15 +271,17 @@ def vocabulary(
     train: Train = _VOCABULARY.train,
     seed: Seed = 0,
     jobs: Jobs = -1,
+    executor: Executor = _OPTIONS.executor,
+    scheduler: Scheduler = "",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Learn the visual words from a project's features."""
-    with working(quiet) as display:
+    with working_with(executor, scheduler, jobs, quiet) as (display, workers):
         from fastvbow import pipeline
 
         config = VocabularyConfig(words=words, fusion=fusion, train=train, seed=seed)
-        card = pipeline.vocabulary(project, config, jobs=jobs, listener=display)
+        card = pipeline.vocabulary(project, config, jobs=jobs, executor=workers, listener=display)
     stage_done(card, as_json)
 
 

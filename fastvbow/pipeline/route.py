@@ -164,7 +164,7 @@ def run(
         )
         timed("extract", extracted)
         check_enough_images(extracted.outputs["images"] - extracted.outputs["skipped"], n_needed)
-        worded = timed("vocabulary", _vocabulary(folder, taken, vocabulary_config, jobs, listener))
+        worded = timed("vocabulary", _vocabulary(folder, taken, vocabulary_config, jobs, executor, listener))
         timed("encode", pipeline.encode(project, encode_config, jobs=jobs, executor=executor, listener=listener))
         modelled = timed("topics", _topics(folder, taken, topics_config, jobs, listener))
         grouped = timed("groups", pipeline.groups(project, labels=labels, by="topics", listener=listener))
@@ -192,10 +192,15 @@ def _open_origin(origin: Path | None, project: Path, refit: bool, embeddings: Em
 
 
 def _vocabulary(
-    folder: ProjectFolder, origin: Origin | None, config: VocabularyConfig, jobs: int | None, listener: Listener
+    folder: ProjectFolder,
+    origin: Origin | None,
+    config: VocabularyConfig,
+    jobs: int | None,
+    executor: Executor | None,
+    listener: Listener,
 ) -> StageCard:
     if origin is None:
-        return pipeline.vocabulary(folder.root, config, jobs=jobs, listener=listener)
+        return pipeline.vocabulary(folder.root, config, jobs=jobs, executor=executor, listener=listener)
     from fastvbow.pipeline.taking_over import take_vocabulary
 
     return take_vocabulary(folder, origin.vocabulary, listener=listener)
