@@ -26,9 +26,20 @@ def chosen(table: ImageTable, rows: Sequence[int] | NDArray[np.int64]) -> ImageT
         image_ids=[table.image_ids[row] for row in rows],
         sizes=table.sizes[rows],
         mtimes=table.mtimes[rows],
-        places=None
-        if places is None
-        else replace(places, which=places.which[rows], offsets=places.offsets[rows], rows=places.rows[rows]),
+        places=None if places is None else _chosen_places(places, rows),
+    )
+
+
+def _chosen_places(places: Places, rows: NDArray[np.int64]) -> Places:
+    """The places of some of the images, and the containers of these alone."""
+    used, which = np.unique(places.which[rows], return_inverse=True)
+    files = used[used >= 0]
+    return Places(
+        [places.containers[i] for i in files],
+        [places.container_sizes[i] for i in files],
+        (which - np.count_nonzero(used < 0)).astype(np.int32),
+        places.offsets[rows],
+        places.rows[rows],
     )
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow import __version__
-from fastvbow.errors import ImageError
 from fastvbow.evaluation.clustering import clustering_scores
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs
@@ -18,6 +20,7 @@ from fastvbow.groups.grouping import read_table
 from fastvbow.groups.names import TopicNames
 from fastvbow.groups.suggestions import TopicSuggestions
 from fastvbow.images.decode import decode_photograph
+from fastvbow.images.joining import chosen
 from fastvbow.images.table import ImageTable, readable
 from fastvbow.pipeline.clusters_told import described, parameters_told
 from fastvbow.pipeline.encoding import are_encoded
@@ -33,6 +36,7 @@ from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import STAGES, ProjectFolder, StageCard
 from fastvbow.report.build import build_report
 from fastvbow.report.content import ReportContent, Skipped, Suggestion
+from fastvbow.report.pieces import Elsewhere
 from fastvbow.report.positions import map_method
 from fastvbow.report.thumbnails import MAX_WIDTH
 
@@ -49,6 +53,7 @@ def report(
     thumbnails: int = 4000,
     layout: str = "auto",
     jobs: int | None = None,
+    executor: Executor | None = None,
     listener: Listener = log_events,
 ) -> StageCard:
     """Write ``PROJECT/report/``, pages that open from disk without a network, the first of them ``index.html``.
@@ -66,6 +71,9 @@ def report(
         Of the map: UMAP where it is installed (extra ``viz``) and there are 100 photographs, else PCA.
     jobs : int, optional
         Threads that make thumbnails; None or -1: all processors.
+    executor : Executor, optional
+        Where photographs are read and thumbnails made, such as Dask's ``client.get_executor()``; None: `jobs` threads
+        of this process. Changes no byte of the result.
     listener : Listener, optional
 
     Returns
@@ -95,7 +103,7 @@ def report(
         after="groups",
         outputs=[folder.report / "index.html"],
         listener=listener,
-        body=lambda: _build(folder, per_topic, uncertain, thumbnails, layout, workers, listener),
+        body=lambda: _build(folder, per_topic, uncertain, thumbnails, layout, workers, executor, listener),
     )
 
 
@@ -106,6 +114,7 @@ def _build(
     thumbnails: int,
     layout: str,
     jobs: int,
+    executor: Executor | None,
     listener: Listener,
 ) -> dict[str, Any]:
     images = ImageTable.load(project.images, project.image_root)
@@ -124,13 +133,7 @@ def _build(
     source = readable(os.fsencode(project.source))
     missing: list[int] = []
 
-    def read_photograph(index: int) -> NDArray[np.uint8] | None:
-        try:
-            return decode_photograph(images.read(rows[index]), MAX_WIDTH).pixels  # a large one at a part of its size
-        except ImageError:
-            missing.append(index)
-            return None
-
+    read_photograph = _Photographs(images, rows)
     merged = {topics[0]: topics for topics in names.merged}
     content = ReportContent(
         title=source.rstrip("/").rpartition("/")[2] or source,
@@ -171,6 +174,8 @@ def _build(
         n_thumbnails=thumbnails,
         progress=tell,
         jobs=jobs,
+        elsewhere=None if executor is None else Elsewhere(executor, project.place, read_photograph.some),
+        lost=missing.append,
     )
     found: dict[str, Any] = {"page": page.relative_to(project.root).as_posix()}  # the project may be moved
     if missing:
@@ -184,6 +189,24 @@ def _build(
         )
         found["missing"] = len(missing)
     return found
+
+
+@dataclass(frozen=True)
+class _Photographs:
+    """Decodes photographs of an image table, those in `rows` of it; some of them can be sent to another process."""
+
+    images: ImageTable
+    rows: NDArray[np.integer]
+
+    def __call__(self, index: int) -> NDArray[np.uint8]:
+        # a large one at a part of its size
+        return decode_photograph(self.images.read(self.rows[index]), MAX_WIDTH).pixels
+
+    def some(self, indices: Sequence[int]) -> _Photographs:
+        """Those, with no more of the table than leads to their files."""
+        return _Photographs(
+            chosen(self.images, np.asarray(self.rows, np.int64)[list(indices)]), np.arange(len(indices))
+        )
 
 
 def _stages(by: str, *, encoded: bool) -> list[str]:

@@ -46,6 +46,7 @@ from fastvbow.report.layout import Layout
 from fastvbow.report.map_page import write_map
 from fastvbow.report.pages import write_overview, write_run, write_skipped, write_topics
 from fastvbow.report.photographs import PhotographUse, hand_out
+from fastvbow.report.pieces import Elsewhere
 from fastvbow.report.rows import choose_sample, order_rows
 from fastvbow.report.site import Site
 from fastvbow.report.sprites import Sprites
@@ -75,6 +76,8 @@ def build_report(
     n_thumbnails: int = 4000,
     progress: Callable[[int, int], None] | None = None,
     jobs: int = 1,
+    elsewhere: Elsewhere | None = None,
+    lost: Callable[[int], object] | None = None,
 ) -> Path:
     """Write the report of a project.
 
@@ -99,6 +102,11 @@ def build_report(
         Called after every photograph, from the calling thread.
     jobs : int, default 1
         Threads that read photographs and make thumbnails; -1: one a processor. Changes no byte of the report.
+    elsewhere : Elsewhere, optional
+        Who reads photographs and makes thumbnails instead of threads; changes no byte either. Sheets are put together,
+        and pages written, here: a report shows at most some 12,000 photographs, however many there are.
+    lost : callable (int), optional
+        Called with each photograph that can no longer be read.
 
     Returns
     -------
@@ -129,7 +137,10 @@ def build_report(
         patches = WordPatches(content.evidence, choice, temporary) if content.evidence else None
         uses += [patches] if patches else []
         wanted = sorted({index for use in uses for index in use.wanted}, key=lambda index: int(rows.row_of[index]))
-        hand_out(content, wanted, uses, jobs=jobs, progress=progress)
+        gone = hand_out(content, wanted, uses, jobs=jobs, progress=progress, elsewhere=elsewhere)
+        if lost is not None:
+            for index in gone:
+                lost(index)
         for name in ASSETS:
             site.asset(name)
         layout = Layout(content, choice, thumbnails.made)

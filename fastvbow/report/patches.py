@@ -10,13 +10,14 @@ turned one hangs over, it is grey.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SIDE", "Place", "cell_place", "cut_patch", "encode_sheet", "keypoint_place"]
+__all__ = ["SIDE", "Place", "cell_place", "cut_patch", "cut_patches", "encode_sheet", "keypoint_place"]
 
 SIDE = 80
 """Of a patch in a sheet, in pixels: a multiple of 16, so that no block of the JPEG file holds parts of two patches."""
@@ -134,6 +135,22 @@ def cut_patch(pixels: NDArray[np.uint8], place: Place, side: int = SIDE) -> NDAr
         borderValue=(_GREY, _GREY, _GREY),
     )
     return np.asarray(cut if finer == 1 else cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def cut_patches(places: Sequence[Place], pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Cut several patches from one photograph.
+
+    Parameters
+    ----------
+    places : sequence of Place
+    pixels : ndarray of shape (height, width, 3), uint8
+        See `cut_patch`.
+
+    Returns
+    -------
+    list of ndarray of shape (SIDE, SIDE, 3), uint8
+    """
+    return [cut_patch(pixels, place) for place in places]
 
 
 def encode_sheet(sheet: NDArray[np.uint8]) -> bytes:

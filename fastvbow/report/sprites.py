@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvbow.report.pieces import Cut, Piece
 from fastvbow.report.thumbnails import encode_jpeg, shrink
 
-__all__ = ["CELL", "COLUMNS", "MARGIN", "PER_SHEET", "Sprites"]
+__all__ = ["CELL", "COLUMNS", "MARGIN", "PER_SHEET", "Sprites", "cut_sprite"]
 
 CELL = 160, 128
 """Width and height in pixels: multiples of 16, the blocks of JPEG with halved colours."""
@@ -25,6 +26,23 @@ MARGIN = 2
 COLUMNS = 10
 PER_SHEET = COLUMNS * COLUMNS
 QUALITY = 74
+
+
+def cut_sprite(pixels: NDArray[np.uint8]) -> Piece:
+    """Shrink a photograph to a cell.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (height, width, 3), uint8
+        RGB.
+
+    Returns
+    -------
+    list of ndarray
+        One, of shape (height, width, 3), uint8, at most 58 kB.
+    """
+    small = shrink(pixels, CELL[0] - 2 * MARGIN, CELL[1] - 2 * MARGIN)
+    return [small.copy() if small is pixels else small]
 
 
 class Sprites:
@@ -57,11 +75,11 @@ class Sprites:
         self._sheets: dict[int, NDArray[np.uint8]] = {}
         self._left = [len(sample[start : start + PER_SHEET]) for start in range(0, len(sample), PER_SHEET)]
 
-    def cut(self, index: int, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Shrink one photograph to its cell."""
-        return shrink(pixels, CELL[0] - 2 * MARGIN, CELL[1] - 2 * MARGIN)
+    def cutter(self, index: int) -> Cut:
+        """What shrinks one photograph to its cell."""
+        return cut_sprite
 
-    def keep(self, index: int, piece: NDArray[np.uint8] | None) -> None:
+    def keep(self, index: int, piece: Piece | None) -> None:
         """Put one photograph into its cell, and write the sheet when it is whole."""
         sheet, cell = divmod(self.slot_of[index], PER_SHEET)
         pixels = self._sheets.get(sheet)
@@ -70,10 +88,11 @@ class Sprites:
             pixels = np.full((n_rows * CELL[1], COLUMNS * CELL[0], 3), 128, dtype=np.uint8)
             self._sheets[sheet] = pixels
         if piece is not None:
-            height, width = piece.shape[:2]
+            (small,) = piece
+            height, width = small.shape[:2]
             top, left = cell // COLUMNS * CELL[1], cell % COLUMNS * CELL[0]
             below, beside = CELL[1] - MARGIN - height, CELL[0] - MARGIN - width
-            filled = cv2.copyMakeBorder(piece, MARGIN, below, MARGIN, beside, cv2.BORDER_REPLICATE)
+            filled = cv2.copyMakeBorder(small, MARGIN, below, MARGIN, beside, cv2.BORDER_REPLICATE)
             pixels[top : top + CELL[1], left : left + CELL[0]] = filled
             self.sizes[index] = width, height
         self._left[sheet] -= 1

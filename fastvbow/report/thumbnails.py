@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.errors import UsageError
+from fastvbow.report.pieces import Cut, Piece
 
-__all__ = ["MAX_HEIGHT", "MAX_WIDTH", "Thumbnail", "Thumbnails", "encode_jpeg", "shrink"]
+__all__ = ["MAX_HEIGHT", "MAX_WIDTH", "Thumbnail", "Thumbnails", "cut_thumbnail", "encode_jpeg", "shrink"]
 
 MAX_WIDTH = 320
 MAX_HEIGHT = 200
@@ -98,6 +99,23 @@ def encode_jpeg(pixels: NDArray[np.uint8], quality: int = QUALITY) -> bytes:
     return data.tobytes()
 
 
+def cut_thumbnail(pixels: NDArray[np.uint8]) -> Piece:
+    """Make a thumbnail.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (height, width, 3), uint8
+        RGB.
+
+    Returns
+    -------
+    list of ndarray
+        The bytes of the JPEG file, uint8, and its height and width in pixels, int64.
+    """
+    small = shrink(pixels, MAX_WIDTH, MAX_HEIGHT)
+    return [np.frombuffer(encode_jpeg(small), np.uint8), np.array(small.shape[:2], np.int64)]
+
+
 class Thumbnails:
     """Writes a thumbnail of every photograph that a page shows large; a `PhotographUse`.
 
@@ -114,17 +132,18 @@ class Thumbnails:
         self.folder = folder
         self.made: dict[int, Thumbnail | None] = {}
 
-    def cut(self, index: int, pixels: NDArray[np.uint8]) -> Thumbnail:
-        """Write one thumbnail."""
-        small = shrink(pixels, MAX_WIDTH, MAX_HEIGHT)
-        data, (height, width) = encode_jpeg(small), small.shape[:2]
-        src = f"thumbs/{index:07d}.jpg"
-        (self.folder / src).write_bytes(data)
-        return Thumbnail(src=src, width=width, height=height, n_bytes=len(data))
+    def cutter(self, index: int) -> Cut:
+        """What makes one thumbnail."""
+        return cut_thumbnail
 
-    def keep(self, index: int, piece: Thumbnail | None) -> None:
-        """Remember which were made, and which photographs can no longer be read."""
-        self.made[index] = piece
+    def keep(self, index: int, piece: Piece | None) -> None:
+        """Write one thumbnail, and remember which were made, and which photographs can no longer be read."""
+        self.made[index] = None
+        if piece is not None:
+            data, (height, width) = piece[0].tobytes(), piece[1].tolist()
+            src = f"thumbs/{index:07d}.jpg"
+            (self.folder / src).write_bytes(data)
+            self.made[index] = Thumbnail(src=src, width=width, height=height, n_bytes=len(data))
 
     @property
     def n_bytes(self) -> int:

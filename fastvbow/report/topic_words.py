@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from fastvbow.report.choice import Choice
 from fastvbow.report.evidence import WHOLE, Evidence, PhotographTokens
 from fastvbow.report.marking_words import kind_parts, lifts, ranked_words
-from fastvbow.report.patches import SIDE, Place, cell_place, cut_patch, encode_sheet, keypoint_place
+from fastvbow.report.patches import SIDE, Place, cell_place, cut_patches, encode_sheet, keypoint_place
+from fastvbow.report.pieces import Cut, Piece
 
 __all__ = ["PATCHES", "KindWords", "Patch", "ShownWord", "TopicWords", "WordPatches"]
 
@@ -169,30 +170,20 @@ class WordPatches:
                     self._of.setdefault(patch.index, []).append((found, word.row, patch))
                     self._left.setdefault(chosen.topic, set()).add(patch.index)
 
-    def cut(self, index: int, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """Cut all patches of one photograph.
+    def cutter(self, index: int) -> Cut:
+        """What cuts all patches of one photograph, each of shape (SIDE, SIDE, 3), uint8."""
+        return partial(cut_patches, tuple(patch.place for _, _, patch in self._of[index]))
 
-        Parameters
-        ----------
-        index : int
-        pixels : ndarray of shape (height, width, 3), uint8
-
-        Returns
-        -------
-        list of ndarray of shape (SIDE, SIDE, 3), uint8
-        """
-        return [cut_patch(pixels, patch.place) for _, _, patch in self._of[index]]
-
-    def keep(self, index: int, piece: Any) -> None:
+    def keep(self, index: int, piece: Piece | None) -> None:
         """Put the patches of one photograph into their sheets, and write those that are whole.
 
         Parameters
         ----------
         index : int
-        piece : list of ndarray, or None
-            What `cut` returned; None: the photograph can no longer be read.
+        piece : sequence of ndarray, or None
+            What was cut; None: the photograph can no longer be read.
         """
-        cuts: Sequence[NDArray[np.uint8]] = piece or ()
+        cuts = piece or ()
         for (topic, row, patch), pixels in zip(self._of[index], cuts, strict=piece is not None):
             if topic.sheet is None:
                 topic.sheet = np.full((topic.rows, PATCHES, SIDE, SIDE, 3), 128, np.uint8)

@@ -21,9 +21,12 @@ class Use:
         self.kept, self.were_cut = [], set()
         self.threads = set()
 
-    def cut(self, index, pixels):
-        self.were_cut.add(index)
-        return index, int(pixels[0, 0, 0])
+    def cutter(self, index):
+        def cut(pixels):
+            self.were_cut.add(index)
+            return index, int(pixels[0, 0, 0])
+
+        return cut
 
     def keep(self, index, piece):
         self.threads.add(threading.get_ident())
@@ -46,8 +49,9 @@ def test_each_use_gets_its_own_in_order(jobs):
     order = [*range(19, -1, -1)]
     steps = []
     made = content(read_photograph=read)
-    hand_out(made, order, [every, some, none], jobs=jobs, progress=lambda *step: steps.append(step))
+    lost = hand_out(made, order, [every, some, none], jobs=jobs, progress=lambda *step: steps.append(step))
     gone = {4, 6, 8, 10}
+    assert lost == [i for i in order if i in gone]
     assert every.kept == [(i, None if i in gone else (i, i)) for i in order]
     assert some.kept == [(15, (15, 15)), (4, None), (3, (3, 3))] and none.kept == []
     assert some.were_cut == {15, 3} and not none.were_cut, "nothing is made in vain"

@@ -21,7 +21,7 @@ def test_every_photograph_is_in_its_cell(tmp_path, n, mixed):
     sample = [3 * i for i in range(n)]
     sprites = Sprites(sample, tmp_path)
     for index in np.random.default_rng(0).permutation(sample).tolist() if mixed else sample:
-        sprites.keep(index, None if index == 9 else sprites.cut(index, photograph(index)))
+        sprites.keep(index, None if index == 9 else sprites.cutter(index)(photograph(index)))
     sheets = [cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) for path in sorted((tmp_path / "sheets").iterdir())]
     assert len(sheets) == -(-n // PER_SHEET)
     last = n - (len(sheets) - 1) * PER_SHEET
