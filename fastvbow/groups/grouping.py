@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import StoreCorruptError
 from fastvbow.groups.drift import DriftReport
 from fastvbow.groups.names import TopicNames
 from fastvbow.groups.uncertainty import entropies
 
-__all__ = ["Grouping", "Skipped", "group", "merged_shares", "read_table", "write_table"]
+__all__ = [
+    "Grouping",
+    "Skipped",
+    "TopGroups",
+    "group",
+    "groups_table",
+    "merged_shares",
+    "read_table",
+    "top_groups",
+    "write_table",
+]
+
+_BLOCK = 1 << 16  # rows of mixtures looked at together
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,7 @@ class Skipped:
     def to_table(self) -> pa.Table:
         """Columns image_id, path, reason (strings)."""
         columns = {"image_id": self.image_ids, "path": self.paths, "reason": self.reasons}
-        return pa.table({name: pa.array(list(values), pa.string()) for name, values in columns.items()})
+        return pa.table({name: _text(values) for name, values in columns.items()})
 
 
 @dataclass(frozen=True)
@@ -80,18 +94,96 @@ class Grouping:
     def to_table(self) -> pa.Table:
         """Columns image_id, path (string), topic (int32), probability, entropy (float32), label, name, suggested
         (string or null)."""
-        return pa.table(
-            {
-                "image_id": pa.array(list(self.image_ids), pa.string()),
-                "path": pa.array(list(self.paths), pa.string()),
-                "topic": pa.array(self.topic),
-                "probability": pa.array(self.probability),
-                "entropy": pa.array(self.entropy),
-                "label": pa.array(list(self.labels), pa.string()),
-                "name": pa.array(list(self.names), pa.string()),
-                "suggested": pa.array(list(self.suggested) or [None] * len(self), pa.string()),
-            }
-        )
+        top = TopGroups(self.topic, self.probability, self.entropy)
+        columns = _text(self.image_ids), _text(self.paths), _text(self.labels), _text(self.names)
+        return _table(top, *columns, _text(list(self.suggested) or [None] * len(self)))
+
+
+@dataclass(frozen=True)
+class TopGroups:
+    """The most probable group of photographs: `topic`, `probability` and `entropy` as `Grouping` has them."""
+
+    topic: NDArray[np.int32]
+    probability: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+
+    def of(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> TopGroups:
+        """Those of some of the photographs."""
+        return TopGroups(self.topic[rows], self.probability[rows], self.entropy[rows])
+
+
+def top_groups(theta: NDArray[np.float64], names: TopicNames | None = None) -> TopGroups:
+    """The most probable group of each photograph.
+
+    Parameters
+    ----------
+    theta : ndarray of shape (n, n_topics), float64
+        Rows sum to 1; a memory map is read a block of rows at a time.
+    names : TopicNames, optional
+        Which topics were merged.
+
+    Returns
+    -------
+    TopGroups
+        12 bytes a photograph.
+    """
+    topic = np.empty(len(theta), np.int32)
+    probability, entropy = np.empty(len(theta), np.float32), np.empty(len(theta), np.float32)
+    for start in range(0, len(theta), _BLOCK):
+        check_cancelled()
+        block = theta[start : start + _BLOCK]
+        shares = block if names is None else merged_shares(block, names)
+        part = slice(start, start + len(block))
+        topic[part] = shares.argmax(axis=1)
+        probability[part] = shares[np.arange(len(shares)), topic[part]]
+        entropy[part] = np.maximum(entropies(shares), 0.0)
+    return TopGroups(topic, probability, entropy)
+
+
+def groups_table(
+    top: TopGroups,
+    image_ids: pa.ChunkedArray,
+    paths: pa.ChunkedArray,
+    labels: pa.ChunkedArray,
+    names: TopicNames,
+    suggested: Mapping[int, str],
+) -> pa.Table:
+    """What `Grouping.to_table` gives, of columns: for photographs by the million.
+
+    Parameters
+    ----------
+    top : TopGroups
+    image_ids, paths, labels : pyarrow.ChunkedArray of strings
+        One each a photograph; labels may be null.
+    names : TopicNames
+        What a person called the topics.
+    suggested : mapping of int to str
+        What is suggested for groups without a name.
+    """
+    called, n_topics = names.by_group(), names.n_topics
+    of_group = (_text([texts.get(group) for group in range(n_topics)]) for texts in (called, suggested))
+    topic = pa.array(top.topic)
+    return _table(top, image_ids, paths, labels, *(texts.take(topic) for texts in of_group))
+
+
+def _text(values: Iterable[str | None]) -> pa.Array:
+    return pa.array(list(values), pa.string())
+
+
+def _table(top: TopGroups, image_ids: Any, paths: Any, labels: Any, names: Any, suggested: Any) -> pa.Table:
+    """In one piece each, as far as texts allow, so that the same rows give the same bytes."""
+    return pa.table(
+        {
+            "image_id": image_ids,
+            "path": paths,
+            "topic": pa.array(top.topic),
+            "probability": pa.array(top.probability),
+            "entropy": pa.array(top.entropy),
+            "label": labels,
+            "name": names,
+            "suggested": suggested,
+        }
+    ).combine_chunks()
 
 
 def group(
@@ -117,22 +209,19 @@ def group(
     suggested : mapping of int to str, optional
         What is suggested for groups without a name (`fastvbow.groups.suggestions`).
     """
-    shares = theta if names is None else merged_shares(theta, names)
-    topic = shares.argmax(axis=1).astype(np.int32)
-    entropy = np.maximum(entropies(shares), 0.0)
-    probability = shares[np.arange(len(shares)), topic]
+    top = top_groups(theta, names)
     called = {} if names is None else names.by_group()
     return Grouping(
         image_ids,
         paths,
-        topic,
-        probability.astype(np.float32),
-        entropy.astype(np.float32),
+        top.topic,
+        top.probability,
+        top.entropy,
         labels,
         theta,
         skipped,
-        [called.get(number) for number in topic.tolist()],
-        [(suggested or {}).get(number) for number in topic.tolist()],
+        [called.get(number) for number in top.topic.tolist()],
+        [(suggested or {}).get(number) for number in top.topic.tolist()],
     )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import os
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fastvbow.csv_rows import text_of
 from fastvbow.errors import UsageError
@@ -16,10 +19,11 @@ from fastvbow.images.objects import dominant_objects
 from fastvbow.images.stored_labels import read_stored_labels
 from fastvbow.images.table import ImageTable
 
-__all__ = ["WORDS", "read_labels"]
+__all__ = ["WORDS", "label_column", "read_labels"]
 
 WORDS = ("parent", "none", "scene", "object", "project")
 """What names a way to label photographs; anything else is the path of a CSV file."""
+_PARENT = "(?:^|/)(?P<parent>[^/]*)/[^/]*$"
 
 
 def read_labels(
@@ -63,31 +67,73 @@ def read_labels(
         The CSV file cannot be read, lacks a column, gives an image two labels, or names no image of this project; no
         photograph has a scene, or none a mask that can be used.
     """
+    return label_column(
+        spec,
+        pa.array(names, pa.string()),
+        pa.array(image_ids, pa.string()),
+        table=(lambda: table) if table is not None else None,
+        stored=stored,
+        report=report,
+    ).to_pylist()
+
+
+def label_column(
+    spec: str,
+    names: pa.Array | pa.ChunkedArray,
+    image_ids: pa.Array | pa.ChunkedArray,
+    *,
+    table: Callable[[], ImageTable] | None = None,
+    stored: Path | None = None,
+    report: Callable[[str, str], object] | None = None,
+) -> pa.Array | pa.ChunkedArray:
+    """What `read_labels` gives, of columns and as a column: for photographs by the million.
+
+    Parameters
+    ----------
+    spec
+        See `read_labels`.
+    names, image_ids : pyarrow.Array or pyarrow.ChunkedArray of strings
+    table : callable () -> ImageTable, optional
+        Called where `spec` wants the images themselves.
+    stored, report
+        See `read_labels`.
+
+    Returns
+    -------
+    pyarrow.Array or pyarrow.ChunkedArray of strings
+        One per image; null where it is unknown.
+
+    Raises
+    ------
+    UsageError
+        As `read_labels`.
+    """
     if spec == "none":
-        return [None] * len(names)
+        return pa.nulls(len(names), pa.string())
     if spec == "parent":
-        return [name.split("/")[-2] if "/" in name else None for name in names]
+        return pc.struct_field(pc.extract_regex(names, _PARENT), "parent")
     if spec == "project":
-        return _stored(stored, image_ids)
+        if stored is None or not stored.exists():
+            raise UsageError(
+                "there are no labels of the project's own: 'fastvbow labels import PROJECT FILE' brings them in, and "
+                "--labels FILE.csv reads others"
+            )
+        return _looked_up(read_stored_labels(stored).labels, image_ids)
     if spec in WORDS:
         if table is None:
             raise UsageError(f"labels by {spec} come from the photographs' own files: pass their table")
-        return _scenes(table) if spec == "scene" else _objects(table, report)
+        return pa.array(_scenes(table()) if spec == "scene" else _objects(table(), report), pa.string())
     known, key = _read_csv(Path(spec))
-    labels = [known.get(value) for value in (names if key == "path" else image_ids)]
-    if not any(label is not None for label in labels):
+    labels = _looked_up(known, names if key == "path" else image_ids)
+    if labels.null_count == len(labels):
         raise UsageError(f"{spec}: none of its {len(known)} {key} values names an image of this project")
     return labels
 
 
-def _stored(path: Path | None, image_ids: Sequence[str]) -> list[str | None]:
-    if path is None or not path.exists():
-        raise UsageError(
-            "there are no labels of the project's own: 'fastvbow labels import PROJECT FILE' brings them in, and "
-            "--labels FILE.csv reads others"
-        )
-    known = read_stored_labels(path).labels
-    return [known.get(image_id) for image_id in image_ids]
+def _looked_up(known: Mapping[str, str], keys: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """The label of each key; null where there is none."""
+    wanted, values = (pa.array(list(part), pa.string()) for part in (known.keys(), known.values()))
+    return values.take(pc.index_in(keys, value_set=wanted))
 
 
 def _scenes(table: ImageTable) -> list[str | None]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import StageMissingError, UsageError
 from fastvbow.events import Event, Listener, log_events
-from fastvbow.groups.grouping import Grouping, Skipped, group, read_table, write_table
+from fastvbow.features.store import FeatureShard
+from fastvbow.groups.grouping import Grouping, Skipped, groups_table, read_table, top_groups, write_table
 from fastvbow.groups.names import TopicNames
-from fastvbow.images.labels import read_labels
+from fastvbow.images.labels import label_column
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.beforehand import labels_identity
 from fastvbow.pipeline.extraction import open_shards
@@ -23,7 +29,16 @@ from fastvbow.pipeline.suggested_names import load_proposals
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_file
 
-__all__ = ["BY", "groups", "labels_of", "load_grouping", "rename_groups", "require_groups"]
+__all__ = [
+    "BY",
+    "GroupedColumns",
+    "grouped_columns",
+    "groups",
+    "labels_of",
+    "load_grouping",
+    "rename_groups",
+    "require_groups",
+]
 
 BY = ("auto", *MAKERS)
 """What `groups` groups by; auto: what the groups are made by now."""
@@ -118,13 +133,11 @@ def rename_groups(project: ProjectFolder, listener: Listener) -> None:
     said = _said(names, proposals)
     if _said_before(card) == said:
         return
-    labels = read_table(project.groups)["label"].to_pylist()
-    grouping = load_grouping(project, "none")
-    grouping = group(grouping.theta, grouping.image_ids, grouping.paths, labels, grouping.skipped, names, proposals)
+    grouped = grouped_columns(project, read_table(project.groups)["label"])
     project.begin("groups")
     with replace_file(project.groups) as path:
-        write_table(grouping.to_table(), path)
-    counted = {**card.outputs, "groups": len(np.unique(grouping.topic))}
+        write_table(grouped.table, path)
+    counted = {**card.outputs, "groups": grouped.n_groups}
     parameters = {name: value for name, value in card.parameters.items() if name not in _SAID} | said
     project.finish(msgspec.structs.replace(card, parameters=parameters, outputs=counted, revision=STAGES["groups"]))
     listener(Event("groups", "note", "groups.parquet has the new names; 'fastvbow report' puts them on its page"))
@@ -134,17 +147,92 @@ def _group(project: ProjectFolder, labels: str, by: str, listener: Listener) -> 
     def report(path: str, reason: str) -> None:
         listener(Event("groups", "warning", f"{path} has no label: {reason}"))
 
-    grouping = load_grouping(project, labels, report, by)
+    grouped = grouped_columns(project, labels, report, by)
     with replace_file(project.skipped) as path:
-        write_table(grouping.skipped.to_table(), path)
+        write_table(grouped.skipped, path)
     with replace_file(project.groups) as path:
-        write_table(grouping.to_table(), path)
+        write_table(grouped.table, path)
     return {
-        "grouped": len(grouping),
-        "skipped": len(grouping.skipped),
-        "groups": len(np.unique(grouping.topic)),
-        "labelled": sum(label is not None for label in grouping.labels),
+        "grouped": len(grouped.table),
+        "skipped": len(grouped.skipped),
+        "groups": grouped.n_groups,
+        "labelled": len(grouped.table) - grouped.table["label"].null_count,
     }
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedColumns:
+    """The groups of a project as columns, some 120 bytes a photograph with names of 40 letters.
+
+    Attributes
+    ----------
+    table, skipped : pyarrow.Table
+        What ``groups.parquet`` and ``skipped.parquet`` hold.
+    read : ndarray of shape (n_images,), bool
+        Which rows of the image table are grouped: those of `table`, in their order.
+    """
+
+    table: pa.Table
+    skipped: pa.Table
+    read: NDArray[np.bool_]
+
+    @property
+    def n_groups(self) -> int:
+        """Groups that have a photograph."""
+        return len(self.table["topic"].unique())
+
+
+def grouped_columns(
+    project: ProjectFolder,
+    labels: str | pa.ChunkedArray,
+    report: Callable[[str, str], object] | None = None,
+    by: str | None = None,
+) -> GroupedColumns:
+    """What `load_grouping` gives, as columns: no object is made for a photograph.
+
+    Parameters
+    ----------
+    project : ProjectFolder
+        Its topics or clusters have to be finished.
+    labels : str or pyarrow.ChunkedArray of strings
+        What is known of the photographs (see `fastvbow.images.labels.read_labels`), or the labels of those grouped.
+    report, by
+        See `load_grouping`.
+
+    Returns
+    -------
+    GroupedColumns
+
+    Raises
+    ------
+    StageMissingError, StoreCorruptError, UsageError
+    """
+    images = ImageTable.load_names(project.images)
+    reasons = pa.chunked_array([_reasons(shard) for shard in open_shards(project)], pa.string())
+    read = np.asarray(reasons.is_null())
+    mask = pa.array(read)
+    kept, lost = images.filter(mask), images.append_column("reason", reasons).filter(pc.invert(mask))
+    if isinstance(labels, str):
+        known = label_column(
+            labels,
+            images["path"],
+            images["image_id"],
+            table=lambda: ImageTable.load(project.images, project.image_root),
+            stored=project.labels,
+            report=report,
+        ).filter(mask)
+    else:
+        known = labels
+    names = load_names(project, by=by)
+    top = top_groups(load_shares(project, by), names)
+    whole = top if read.all() else top.of(read)
+    table = groups_table(whole, kept["image_id"], kept["path"], known, names, load_proposals(project, names))
+    return GroupedColumns(table, lost.combine_chunks(), read)
+
+
+def _reasons(shard: FeatureShard) -> pa.ChunkedArray:
+    check_cancelled()
+    return shard.images["reason"].combine_chunks()
 
 
 def load_grouping(
@@ -158,18 +246,17 @@ def load_grouping(
     `report` gets the path and the reason where a photograph's own files do not tell its label; `by` is the stage that
     they are grouped by, None: `fastvbow.pipeline.mixtures.grouped_by`.
     """
-    table = ImageTable.load(project.images, project.image_root)
-    reasons = [reason for shard in open_shards(project) for reason in shard.images["reason"].to_pylist()]
-    kept = [i for i, reason in enumerate(reasons) if reason is None]
-    lost = [i for i, reason in enumerate(reasons) if reason is not None]
-    known = read_labels(labels, table.names, table.image_ids, table=table, stored=project.labels, report=report)
-    theta, names = load_shares(project, by), load_names(project, by=by)
-    return group(
-        theta[kept] if lost else theta,
-        [table.image_ids[i] for i in kept],
-        [table.names[i] for i in kept],
-        [known[i] for i in kept],
-        Skipped([table.image_ids[i] for i in lost], [table.names[i] for i in lost], [reasons[i] for i in lost]),
-        names,
-        load_proposals(project, names),
+    grouped = grouped_columns(project, labels, report, by)
+    theta, columns = load_shares(project, by), {name: grouped.table[name] for name in grouped.table.column_names}
+    texts = {name: columns[name].to_pylist() for name in ("image_id", "path", "label", "name", "suggested")}
+    numbers = {name: columns[name].to_numpy() for name in ("topic", "probability", "entropy")}
+    return Grouping(
+        texts["image_id"],
+        texts["path"],
+        **numbers,
+        labels=texts["label"],
+        theta=theta if grouped.read.all() else theta[grouped.read],
+        skipped=Skipped(*(grouped.skipped[name].to_pylist() for name in ("image_id", "path", "reason"))),
+        names=texts["name"],
+        suggested=texts["suggested"],
     )
