@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastvbow.errors import UsageError
 from fastvbow.evaluation.pair_means import ADDITIVE, Mean, additive_means, mean_js
 
-__all__ = ["MEASURES", "PairScores", "pair_scores"]
+__all__ = ["MEASURES", "PairScores", "pair_scores", "scores_of"]
 
 MEASURES = ("symkl", "kl", "js", "l1", "l2")
 """What `pair_scores` can measure."""
@@ -78,6 +78,8 @@ def pair_scores(
     smoothing: float | None = None,
     max_pairs: int = 500_000,
     seed: int = 0,
+    which: NDArray[np.integer] | None = None,
+    drawn: bool = False,
 ) -> PairScores:
     """Mean distance of two different rows, within each label and over all rows.
 
@@ -108,6 +110,10 @@ def pair_scores(
         Pairs of a label, and of all rows, that ``js`` looks at, 1 or more.
     seed : int, default=0
         Of the pairs drawn.
+    which : ndarray of shape (n,), integer, default=None
+        The rows that the labels are of, where `rows` has more: none is copied. None: each in turn.
+    drawn : bool, default=False
+        Whether the rows were drawn from more, by ``l1`` alone: the means have a confidence interval for it.
 
     Returns
     -------
@@ -129,23 +135,42 @@ def pair_scores(
     if max_pairs < 1:
         raise UsageError(f"max_pairs must be 1 or more, got {max_pairs}")
     names, places = np.unique(np.asarray(labels), return_inverse=True)
-    rows = _checked_rows(rows, len(places), measure, smoothing)
+    if drawn and measure != "l1":
+        raise UsageError(f"an interval for rows that were drawn is known of l1 alone, not of {measure}")
+    rows = _checked_rows(rows, len(places) if which is None else rows.shape[0], measure, smoothing)
     order = np.argsort(places, kind="stable")  # each label's rows side by side
     edges = np.searchsorted(places[order], np.arange(len(names) + 1))
     counts = np.diff(edges)
     paired = counts > 1
     spans = [(int(a), int(b)) for a, b in zip(edges[:-1][paired], edges[1:][paired], strict=True)]
     spans.append((0, len(places)))
+    if which is not None:
+        order = np.asarray(which)[order]
     totals = None if smoothing is None else _row_sums(rows) + smoothing * rows.shape[1]
     if measure in ADDITIVE:
-        means = additive_means(rows, order, spans, measure, smoothing or 0.0, totals)
+        means = additive_means(rows, order, spans, measure, smoothing or 0.0, totals, drawn=drawn)
     else:
         means = mean_js(rows, order, spans, smoothing or 0.0, totals, max_pairs, seed)
-    return _scores(measure, names[paired], counts[paired], means, int((counts == 1).sum()))
+    return scores_of(measure, names[paired], counts[paired], means, int((counts == 1).sum()))
 
 
-def _scores(measure: str, names: NDArray[Any], counts: NDArray[np.int64], means: list[Mean], single: int) -> PairScores:
-    """The means of the labels, and the last over all rows, as one."""
+def scores_of(
+    measure: str, names: NDArray[Any], counts: NDArray[np.int64], means: Sequence[Mean], single: int
+) -> PairScores:
+    """The means of labels, and the last over all rows, as one.
+
+    Parameters
+    ----------
+    measure : str
+    names : ndarray of shape (n_labels,)
+        Those of two rows or more.
+    counts : ndarray of shape (n_labels,), int64
+        Their rows.
+    means : sequence of Mean
+        One a label, and one over all rows.
+    single : int
+        Labels of a single row.
+    """
     within = np.array([mean.value for mean in means[:-1]], np.float64)
     errors = np.array([mean.error for mean in means[:-1]], np.float64)
     overall, n = means[-1], len(within)

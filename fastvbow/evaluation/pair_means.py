@@ -59,6 +59,18 @@ def _absolute(x: NDArray[np.float64]) -> float:
     return 2 * float((rank @ (2.0 * np.arange(n) - n + 1)).sum()) / (n * (n - 1))
 
 
+def _own_absolute(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each row's mean distance to the others."""
+    n = x.shape[1]
+    order = np.argsort(x, axis=1, kind="stable")
+    rank = np.take_along_axis(_from_first(x), order, axis=1)
+    before = np.cumsum(rank, axis=1) - rank
+    distance = rank * (2.0 * np.arange(n) - n) + rank.sum(axis=1, keepdims=True) - 2 * before
+    found = np.empty_like(distance)
+    np.put_along_axis(found, order, distance, axis=1)
+    return found.sum(axis=0) / (n - 1)
+
+
 # The mean over ordered pairs of KL(i || j) is that of the symmetric divergence.
 ADDITIVE: dict[str, Callable[[NDArray[np.float64]], float]] = {
     "symkl": _symmetric_kl,
@@ -76,6 +88,8 @@ def additive_means(
     measure: str,
     smoothing: float,
     totals: NDArray[np.float64] | None,
+    *,
+    drawn: bool = False,
 ) -> list[Mean]:
     """The exact mean over all pairs of each span of rows, a block of columns at a time.
 
@@ -92,13 +106,21 @@ def additive_means(
         Added to every cell.
     totals : ndarray of shape (n,), float64
         What each row is divided by then; None is 1.
+    drawn : bool, default=False
+        Whether the rows were drawn from more: the mean is off by as much as the rows differ in their own mean distances
+        to the others then (Hoeffding 1948). Of ``l1`` alone.
 
     Returns
     -------
     list of Mean
         One a span.
+
+    References
+    ----------
+    W. Hoeffding (1948), A class of statistics with asymptotically normal distribution.
     """
     share = ADDITIVE[measure]
+    own = [np.zeros(last - first if drawn else 0) for first, last in spans]
     columns = rows.tocsc() if sp.issparse(rows) else rows
     sums = np.zeros(len(spans))
     step = max(1, _CELLS // max(1, len(order)))
@@ -112,7 +134,13 @@ def additive_means(
             x /= totals[order]
         for i, (first, last) in enumerate(spans):
             sums[i] += share(x[:, first:last]) if last - first > 1 else np.nan
-    return [Mean(max(float(total), 0.0) if total == total else total) for total in sums.tolist()]
+            if drawn and last - first > 1:
+                own[i] += _own_absolute(x[:, first:last])
+    errors = [2 * _HALF_WIDTH * float(d.std(ddof=1)) / np.sqrt(len(d)) if len(d) > 1 else 0.0 for d in own]
+    return [
+        Mean(max(total, 0.0) if total == total else total, float(error))
+        for total, error in zip(sums.tolist(), errors, strict=True)
+    ]
 
 
 def mean_js(

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from fastvbow.errors import StoreCorruptError, UsageError
+from fastvbow.errors import UsageError
 from fastvbow.evaluation.alignment import Independence, independence_of
 from fastvbow.evaluation.clustering import clustering_scores
 from fastvbow.evaluation.compactness import silhouette
 from fastvbow.evaluation.distributions import PairScores, pair_scores
 from fastvbow.evaluation.tables import GroupTables, group_tables
-from fastvbow.executors import effective_jobs
-from fastvbow.pipeline.encoding import are_encoded, open_tokens
-from fastvbow.pipeline.extraction import open_shards
-from fastvbow.pipeline.grouping import load_grouping
-from fastvbow.pipeline.mixtures import grouped_by, model_of
-from fastvbow.pipeline.topic_modelling import token_streams
+from fastvbow.executors import effective_jobs, make_executor
+from fastvbow.pipeline.grouping import grouped_columns
+from fastvbow.pipeline.mixtures import grouped_by, load_shares
+from fastvbow.pipeline.scoring import UNREAD, Found, ShardWork, word_distances
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder
 from fastvbow.topics.lda import GibbsLDA
-from fastvbow.topics.quality import npmi_coherence, topic_diversity, umass_coherence
+from fastvbow.topics.quality import npmi_of_counts, top_words, topic_diversity, umass_of_counts
 
-__all__ = ["SMOOTHING", "Evaluation", "TopicQuality", "above_chance", "evaluate", "word_counts"]
-
-SMOOTHING = 0.5
-"""Added to every cell of a word histogram before distances are taken (Krichevsky & Trofimov 1981)."""
+__all__ = ["Evaluation", "TopicQuality", "evaluate"]
 
 _OF_MIXTURES = ("symkl", "l2", "js")
 _OF_WORDS = ("l1", "l2", "kl")
@@ -44,7 +43,7 @@ class TopicQuality:
     ----------
     npmi, umass : ndarray of shape (K,), float64
         Coherence of each topic's ten most probable words, over photographs that hold a word more often than chance
-        expects (`above_chance`). NaN where the vocabulary has one word.
+        expects (`fastvbow.pipeline.shard_scores.above_chance`). NaN where the vocabulary has one word.
     diversity : float
         See `fastvbow.topics.quality.topic_diversity`: of the 25 most probable words.
     perplexity : float
@@ -99,11 +98,14 @@ class Evaluation:
     names: dict[int, str]
 
 
-def evaluate(project: Path, *, labels: str = "parent", jobs: int | None = None) -> Evaluation:
+def evaluate(
+    project: Path, *, labels: str = "parent", jobs: int | None = None, executor: Executor | None = None
+) -> Evaluation:
     """Score a project's groups. The model has not seen the labels.
 
     Topics that a person merged count as one group. Word histograms hold the words of all modalities, one a token; 0.5
-    is added to every cell before they are made to sum to 1.
+    is added to every cell before they are made to sum to 1. Of more than 50,000 labelled photographs, so many of all
+    and as many evenly of the labels are drawn for ``words_l1``, which then has a confidence interval.
 
     Parameters
     ----------
@@ -111,7 +113,10 @@ def evaluate(project: Path, *, labels: str = "parent", jobs: int | None = None) 
     labels : str, default="parent"
         See `fastvbow.images.labels.read_labels`.
     jobs : int, optional
-        Threads of the perplexity; None or -1: all processors. No figure depends on it.
+        Threads; None or -1: all processors. No figure depends on it.
+    executor : Executor, optional
+        Where shards are worked on, such as Dask's ``client.get_executor()``; None: `jobs` threads of this process.
+        Changes no bit of the result.
 
     Returns
     -------
@@ -125,36 +130,47 @@ def evaluate(project: Path, *, labels: str = "parent", jobs: int | None = None) 
         The mixtures or words of the project are damaged.
     UsageError
         No image has a label.
+    ClusterError
+        The executor is Dask's, and its scheduler or workers are gone.
     """
     folder, workers = ProjectFolder.open(project), effective_jobs(jobs)
     problems: list[tuple[str, str]] = []
-    grouping = load_grouping(folder, labels, lambda path, why: problems.append((path, why)))
-    known = np.array([label is not None for label in grouping.labels], bool)
-    if not known.any():
+    grouped = grouped_columns(folder, labels, lambda path, why: problems.append((path, why)))
+    codes, label_names = _coded(grouped.table["label"])
+    if not len(label_names):
         raise UsageError(f"no image of {project} has a label under --labels {labels}: take 'parent' or a CSV file")
-    _check_mixtures(folder, grouping.theta)
-    given = np.array([label for label in grouping.labels if label is not None])
-    topic, theta = grouping.topic[known], grouping.theta[known]
+    known = codes >= 0
+    of_images = np.full(len(grouped.read), UNREAD, np.int32)
+    of_images[grouped.read] = codes
+    given, topic = codes[known], grouped.table["topic"].to_numpy()[known]
+    del grouped, codes
     tables = group_tables(given, topic)
-    distances = {name: pair_scores(theta, given, name) for name in _OF_MIXTURES}
-    quality, compactness = _no_quality(theta.shape[1]), float("nan")
-    if are_encoded(folder):
-        counts = word_counts(folder)
-        histograms = counts[np.flatnonzero(known)]
-        distances |= {f"words_{name}": pair_scores(histograms, given, name, smoothing=SMOOTHING) for name in _OF_WORDS}
-        compactness = silhouette(_roots_of_frequencies(histograms), topic)
-        if grouped_by(folder) == "topics":
-            quality = _topic_quality(folder, counts, workers)
+    tables = replace(tables, labels=label_names[tables.labels], group_label=label_names[tables.group_label])
+    quality, compactness = _no_quality(load_shares(folder).shape[1]), float("nan")
+    with nullcontext(executor) if executor is not None else make_executor(workers) as where:
+        work = ShardWork(folder, of_images, where, workers)
+        found = work.score(label_names)
+        rows = np.flatnonzero(of_images >= 0)
+        js = pair_scores(load_shares(folder), given, "js", which=rows)
+        distances = {name: found.distances(name) for name in ("symkl", "l2")}
+        distances["js"] = replace(js, labels=label_names[js.labels])
+        if work.n_words:
+            histograms, l1 = word_distances(work, given, label_names)
+            distances["words_l1"] = l1
+            distances |= {f"words_{name}": found.distances(f"words_{name}") for name in ("l2", "kl")}
+            compactness = silhouette(_roots_of_frequencies(histograms.counts), topic[histograms.which])
+            if grouped_by(folder) == "topics":
+                quality = _topic_quality(folder, work, found)
     alignment = independence_of(tables.counts)
     names = load_names(folder).by_group()
     scores: dict[str, float] = {"n_images": len(given), **clustering_scores(given, topic)}
     undefined = float("nan")
     for name in (*_OF_MIXTURES, *(f"words_{name}" for name in _OF_WORDS)):
-        found = distances.get(name)
+        pairs = distances.get(name)
         scores |= {
-            f"{name}_within": found.mean_within if found else undefined,
-            f"{name}_global": found.overall if found else undefined,
-            f"{name}_ratio": found.ratio if found else undefined,
+            f"{name}_within": pairs.mean_within if pairs else undefined,
+            f"{name}_global": pairs.overall if pairs else undefined,
+            f"{name}_ratio": pairs.ratio if pairs else undefined,
         }
     scores |= {
         "silhouette": compactness,
@@ -168,46 +184,14 @@ def evaluate(project: Path, *, labels: str = "parent", jobs: int | None = None) 
     return Evaluation(len(given), int((~known).sum()), scores, distances, tables, quality, alignment, problems, names)
 
 
-def word_counts(project: ProjectFolder) -> sp.csr_array:
-    """How often each grouped photograph has each word.
-
-    Parameters
-    ----------
-    project : ProjectFolder
-
-    Returns
-    -------
-    csr_array of shape (n_images, n_words), int32
-        The photographs in the order of ``groups.parquet``; those that could not be read have no row. The words of all
-        modalities, in the numbering of the vocabulary.
-    """
-    n_words = int(project.require("vocabulary").outputs["words"])
-    parts = []
-    for shard, tokens in zip(open_shards(project), open_tokens(project), strict=True):
-        (stream,) = token_streams(project, [tokens], n_words)
-        parts.append(stream.to_counts()[np.flatnonzero(shard.read)])
-    return sp.csr_array(sp.vstack(parts, format="csr"))
-
-
-def above_chance(counts: sp.csr_array) -> sp.csr_array:
-    """Where a photograph has a word more often than chance expects: its tokens times the word's share of all tokens.
-
-    Nearly every photograph holds nearly every one of a few hundred words, so that mere presence says little.
-
-    Parameters
-    ----------
-    counts : csr_array of shape (n_images, n_words), int
-
-    Returns
-    -------
-    csr_array of shape (n_images, n_words), bool
-    """
-    tokens = np.asarray(counts.sum(axis=1), np.float64).ravel()
-    share = np.asarray(counts.sum(axis=0), np.float64).ravel() / max(tokens.sum(), 1.0)
-    expected = np.repeat(tokens, np.diff(counts.indptr)) * share[counts.indices]
-    found = sp.csr_array((counts.data > expected, counts.indices, counts.indptr), shape=counts.shape)
-    found.eliminate_zeros()
-    return found
+def _coded(labels: pa.ChunkedArray) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Labels as numbers, -1 where there is none, and what these stand for, rising."""
+    packed = labels.combine_chunks().dictionary_encode()
+    texts = packed.dictionary.to_pylist()
+    rank = np.empty(len(texts) + 1, np.int32)
+    order = sorted(range(len(texts)), key=texts.__getitem__)
+    rank[order], rank[-1] = np.arange(len(texts)), -1
+    return rank[packed.indices.fill_null(len(texts)).to_numpy()], np.array([texts[i] for i in order], dtype=str)
 
 
 def _roots_of_frequencies(counts: sp.csr_array) -> sp.csr_array:
@@ -217,19 +201,19 @@ def _roots_of_frequencies(counts: sp.csr_array) -> sp.csr_array:
     return sp.csr_array((data, counts.indices, counts.indptr), shape=counts.shape)
 
 
-def _topic_quality(project: ProjectFolder, counts: sp.csr_array, jobs: int) -> TopicQuality:
-    model = GibbsLDA.load(project.topics / "model")
-    model.n_jobs = jobs
-    phi, n_words = model.topic_word_, model.topic_word_.shape[1]
-    unknown, perplexity = np.full(len(phi), np.nan), float("nan")
-    if (counts.sum(axis=1) > 1).any():  # else there is no word to see and one to foretell
-        perplexity = model.perplexity(token_streams(project, open_tokens(project), n_words))
-    corpus, top = above_chance(counts), min(_TOP_NPMI, n_words)
+def _topic_quality(project: ProjectFolder, work: ShardWork, found: Found) -> TopicQuality:
+    phi = GibbsLDA.load(project.topics / "model").topic_word_
+    n_words = phi.shape[1]
+    npmi = umass = np.full(len(phi), np.nan)
+    if n_words > 1:
+        counted = work.count_together(top_words(phi, min(_TOP_NPMI, n_words)), found.scores.totals)
+        npmi, umass = npmi_of_counts(*counted), umass_of_counts(*counted)
+    n_held_out = found.scores.n_held_out  # 0: there is no word to see and one to foretell
     return TopicQuality(
-        npmi=npmi_coherence(phi, corpus, n_top=top) if top > 1 else unknown,
-        umass=umass_coherence(phi, corpus, n_top=top) if top > 1 else unknown,
+        npmi=npmi,
+        umass=umass,
         diversity=topic_diversity(phi, n_top=min(_TOP_DIVERSITY, n_words)),
-        perplexity=perplexity,
+        perplexity=float(np.exp(-found.scores.log_likelihood / n_held_out)) if n_held_out else float("nan"),
         held_out="origin" in project.require("topics").parameters,
     )
 
@@ -237,13 +221,3 @@ def _topic_quality(project: ProjectFolder, counts: sp.csr_array, jobs: int) -> T
 def _no_quality(n_groups: int) -> TopicQuality:
     unknown = np.full(n_groups, np.nan)
     return TopicQuality(unknown, unknown, float("nan"), float("nan"), held_out=False)
-
-
-def _check_mixtures(project: ProjectFolder, theta: NDArray[np.float64]) -> None:
-    if not (theta > 0).all() or not np.allclose(theta.sum(axis=1), 1, atol=1e-6):
-        stage = grouped_by(project)
-        folder = model_of(project, stage).parent
-        raise StoreCorruptError(
-            f"{folder / 'theta.npy'} holds rows that are no mixtures (positive, with the sum 1): delete {folder} and "
-            f"run 'fastvbow {stage}' again"
-        )

@@ -14,7 +14,7 @@ from fastvbow.evaluation.clustering import clustering_scores, group_agreement
 from fastvbow.evaluation.compactness import inertia, silhouette
 from fastvbow.evaluation.distributions import pair_scores
 from fastvbow.features.store import FeatureShard
-from fastvbow.pipeline.evaluating import SMOOTHING, above_chance
+from fastvbow.pipeline.shard_scores import SMOOTHING, above_chance
 from fastvbow.pipeline.vocabularies import draw_rows
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.quality import npmi_coherence, topic_diversity, umass_coherence

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from fastvbow.topics import checks
 
-__all__ = ["npmi_coherence", "topic_diversity", "umass_coherence"]
+__all__ = [
+    "count_together",
+    "npmi_coherence",
+    "npmi_of_counts",
+    "top_words",
+    "topic_diversity",
+    "umass_coherence",
+    "umass_of_counts",
+]
 
 _INDICATORS = 2**21  # (word, document) cells of the coherences looked at together: 16 MB
 _TOKENS = 2**20  # tokens of the coherences looked at together
@@ -60,7 +68,20 @@ def npmi_coherence(topic_word: Any, X: Any, *, n_top: int = 10) -> NDArray[np.fl
     G. Bouma (2009), Normalized (pointwise) mutual information in collocation extraction.
     J. H. Lau, D. Newman and T. Baldwin (2014), Machine reading tea leaves.
     """
-    together, n_docs = _document_counts(topic_word, X, n_top)
+    topics = checks.topic_word(topic_word)
+    return npmi_of_counts(*count_together(top_words(topics, n_top), checks.corpus(X, topics.shape[1])))
+
+
+def npmi_of_counts(together: NDArray[np.float64], n_docs: int) -> NDArray[np.float64]:
+    """`npmi_coherence` from counts.
+
+    Parameters
+    ----------
+    together : ndarray of shape (K, n_top, n_top), float64
+        See `count_together`; those of the parts of a corpus added up.
+    n_docs : int
+        Documents of the corpus.
+    """
     earlier, later = np.triu_indices(together.shape[1], 1)
     single = np.diagonal(together, axis1=1, axis2=2)
     joint = together[:, earlier, later]
@@ -106,7 +127,18 @@ def umass_coherence(topic_word: Any, X: Any, *, n_top: int = 10) -> NDArray[np.f
     ----------
     D. Mimno et al. (2011), Optimizing semantic coherence in topic models, EMNLP.
     """
-    together, n_docs = _document_counts(topic_word, X, n_top)
+    topics = checks.topic_word(topic_word)
+    return umass_of_counts(*count_together(top_words(topics, n_top), checks.corpus(X, topics.shape[1])))
+
+
+def umass_of_counts(together: NDArray[np.float64], n_docs: int) -> NDArray[np.float64]:
+    """`umass_coherence` from counts.
+
+    Parameters
+    ----------
+    together, n_docs
+        See `npmi_of_counts`.
+    """
     earlier, later = np.triu_indices(together.shape[1], 1)
     single = np.diagonal(together, axis1=1, axis2=2)[:, earlier]
     return np.log((together[:, earlier, later] + 1) / np.where(single > 0, single, n_docs)).sum(axis=1)
@@ -136,19 +168,29 @@ def topic_diversity(topic_word: Any, *, n_top: int = 25) -> float:
     ----------
     A. B. Dieng, F. J. R. Ruiz and D. M. Blei (2020), Topic modeling in embedding spaces, TACL 8.
     """
-    top = _top_words(checks.topic_word(topic_word), n_top, 1)
+    top = top_words(checks.topic_word(topic_word), n_top, least=1)
     return len(np.unique(top)) / top.size
 
 
-def _document_counts(topic_word: Any, X: Any, n_top: int) -> tuple[NDArray[np.float64], int]:
-    """How many documents hold each two top words of a topic, (K, n_top, n_top), and how many there are."""
-    topics = checks.topic_word(topic_word)
-    top = _top_words(topics, n_top, 2)
-    corpus = checks.corpus(X, topics.shape[1])
+def count_together(top: NDArray[np.integer], corpus: Any) -> tuple[NDArray[np.float64], int]:
+    """How many documents hold each two top words of a topic, and how many there are.
+
+    Parameters
+    ----------
+    top : ndarray of shape (K, n_top), integer
+        See `top_words`.
+    corpus : {ndarray, sparse matrix} of shape (n_docs, n_words), or list of TokenStream
+
+    Returns
+    -------
+    together : ndarray of shape (K, n_top, n_top), float64
+        Whole numbers; on the diagonal the documents of each word.
+    n_docs : int
+    """
     words, places = np.unique(top, return_inverse=True)
     together = np.zeros((len(top), top.shape[1], top.shape[1]))
     n_docs = 0
-    for present in _indicators(corpus, words, topics.shape[1]):
+    for present in _indicators(corpus, words):
         n_docs += present.shape[1]
         for k, rows in enumerate(places.reshape(top.shape)):
             chosen = present[rows]
@@ -156,7 +198,7 @@ def _document_counts(topic_word: Any, X: Any, n_top: int) -> tuple[NDArray[np.fl
     return together, n_docs
 
 
-def _indicators(corpus: Any, words: NDArray[np.intp], n_words: int) -> Iterator[NDArray[np.float64]]:
+def _indicators(corpus: Any, words: NDArray[np.integer]) -> Iterator[NDArray[np.float64]]:
     """Which of `words` each document holds, as 0 and 1: (len(words), some documents), block by block."""
     step = max(1, _INDICATORS // len(words))
     if not isinstance(corpus, list):
@@ -165,9 +207,9 @@ def _indicators(corpus: Any, words: NDArray[np.intp], n_words: int) -> Iterator[
             block = block if isinstance(block, np.ndarray) else block.toarray()
             yield np.ascontiguousarray((block > 0).T, dtype=np.float64)
         return
-    place = np.full(n_words, -1, np.intp)
-    place[words] = np.arange(len(words))
     for stream in corpus:
+        place = np.full(stream.n_words, -1, np.intp)
+        place[words] = np.arange(len(words))
         for first, last in stream.blocks(_TOKENS):
             for begin in range(first, last, step):
                 bounds = stream.offsets[begin : min(begin + step, last) + 1]
@@ -178,7 +220,24 @@ def _indicators(corpus: Any, words: NDArray[np.intp], n_words: int) -> Iterator[
                 yield present
 
 
-def _top_words(topics: NDArray[np.float64], n_top: Any, least: int) -> NDArray[np.intp]:
-    """The most probable words of each topic, (K, n_top), the most probable first; equals by their numbers."""
-    n_top = checks.whole("n_top", n_top, least, topics.shape[1])
-    return np.argsort(-topics, axis=1, kind="stable")[:, :n_top]
+def top_words(topic_word: NDArray[np.float64], n_top: Any, *, least: int = 2) -> NDArray[np.intp]:
+    """The most probable words of each topic, the most probable first; equals by their numbers.
+
+    Parameters
+    ----------
+    topic_word : ndarray of shape (K, n_words), float64
+    n_top : int
+        From `least` to n_words.
+    least : int, default=2
+
+    Returns
+    -------
+    ndarray of shape (K, n_top), intp
+
+    Raises
+    ------
+    ValueError
+        `n_top` is out of its range.
+    """
+    n_top = checks.whole("n_top", n_top, least, topic_word.shape[1])
+    return np.argsort(-topic_word, axis=1, kind="stable")[:, :n_top]
