@@ -246,7 +246,8 @@ def above_chance(counts: sp.csr_array, share: NDArray[np.float64] | None = None)
     if share is None:
         share = np.asarray(counts.sum(axis=0), np.float64).ravel() / max(tokens.sum(), 1.0)
     expected = np.repeat(tokens, np.diff(counts.indptr)) * share[counts.indices]
-    found = sp.csr_array((counts.data > expected, counts.indices, counts.indptr), shape=counts.shape)
+    # a copy: what follows writes to the indices, which are the caller's
+    found = sp.csr_array((counts.data > expected, counts.indices, counts.indptr), shape=counts.shape, copy=True)
     found.eliminate_zeros()
     return found
 

@@ -15,8 +15,10 @@ from scipy.stats import chi2_contingency
 
 from fastvbow import pipeline
 from fastvbow.errors import StoreCorruptError, UsageError
+from fastvbow.executors import make_executor
 from fastvbow.pipeline import evaluating
-from fastvbow.pipeline.evaluating import above_chance, word_counts
+from fastvbow.pipeline.scoring import ShardWork
+from fastvbow.pipeline.shard_scores import above_chance
 from fastvbow.project import ProjectFolder
 
 MEASURES = ["symkl", "l2", "js", "words_l1", "words_l2", "words_kl"]
@@ -293,16 +295,24 @@ def test_damaged_mixtures(value, sift_copy, cli):
     assert cli("evaluate", sift_copy).code == 1
 
 
-def test_words_are_counted_from_the_tokens(sift_project, histograms):
-    found = word_counts(ProjectFolder.open(sift_project))
+def counted(project, rows):
+    with make_executor(1) as executor:
+        return ShardWork(ProjectFolder.open(project), np.zeros(20, np.int32), executor, 1).histograms(np.array(rows))
+
+
+@pytest.mark.parametrize("rows", [range(20), [3, 15, 16, 19], [16]])
+def test_words_are_counted_from_the_tokens(rows, sift_project, histograms):
+    found = counted(sift_project, rows)
     assert found.dtype == np.int32
-    assert found.toarray().tolist() == histograms.tolist()
+    assert found.toarray().tolist() == histograms[list(rows)].tolist()
 
 
 def test_what_chance_expects(histograms, sift_project):
     share = histograms.sum(axis=0) / histograms.sum()
-    wanted = histograms > histograms.sum(axis=1, keepdims=True) * share
-    assert above_chance(word_counts(ProjectFolder.open(sift_project))).toarray().tolist() == wanted.tolist()
+    wanted = (histograms > histograms.sum(axis=1, keepdims=True) * share).tolist()
+    found = counted(sift_project, range(20))
+    assert above_chance(found).toarray().tolist() == wanted
+    assert above_chance(found, share).toarray().tolist() == wanted
 
 
 def test_a_project_that_took_its_model_over_is_held_out(sift_project, photographs, cli, tmp_path):
