@@ -207,11 +207,12 @@ def grouped_columns(
     ------
     StageMissingError, StoreCorruptError, UsageError
     """
-    images = ImageTable.load_names(project.images)
+    images = ImageTable.load_names(project.images).combine_chunks()  # so that what is made of it need not be copied
     reasons = pa.chunked_array([_reasons(shard) for shard in open_shards(project)], pa.string())
     read = np.asarray(reasons.is_null())
     mask = pa.array(read)
-    kept, lost = images.filter(mask), images.append_column("reason", reasons).filter(pc.invert(mask))
+    kept = images if read.all() else images.filter(mask)
+    lost = images.append_column("reason", reasons).filter(pc.invert(mask))
     if isinstance(labels, str):
         known = label_column(
             labels,
