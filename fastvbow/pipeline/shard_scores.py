@@ -85,8 +85,9 @@ class ShardScores:
     totals : ndarray of shape (n_words,), int64
         Tokens of each word.
     log_likelihood : float
+        Of the tokens that are held out (`fastvbow.topics.lda.GibbsLDA.perplexity`).
     n_held_out : int
-        See `fastvbow.topics.lda.GibbsLDA.completion`.
+        How many these are.
     """
 
     mixtures: PairMoments | None
@@ -122,7 +123,7 @@ def score_shard(task: ScoreTask) -> ShardScores:
             if task.columns[0] == 0:
                 totals += np.bincount(stream.words, minlength=task.n_words)
                 if task.complete:
-                    completed = GibbsLDA.load(task.place.fetch("topics/model")).completion([stream])
+                    completed = _completed(GibbsLDA.load(task.place.fetch("topics/model")), stream)
     return ShardScores(mixtures, words, totals, *completed)
 
 
@@ -149,6 +150,12 @@ def _stream(place: Place, shard: int, n_words: int) -> TokenStream:
         return TokenStream(words, offsets, n_words)
     except (OSError, ValueError) as error:
         raise StoreCorruptError(f"{name}: {error}: delete tokens and run 'fastvbow encode' again") from None
+
+
+def _completed(model: GibbsLDA, stream: TokenStream) -> tuple[float, int]:
+    """The log-likelihood of all tokens that are held out, and how many these are."""
+    n_held_out = int((np.diff(stream.offsets) // 2).sum())
+    return (model.score([stream]) * n_held_out, n_held_out) if n_held_out else (0.0, 0)
 
 
 def _frequencies(counts: sp.csr_array, labels: NDArray[np.int32], columns: tuple[int, int]) -> PairMoments:

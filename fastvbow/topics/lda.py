@@ -324,16 +324,11 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-likelihood of a held-out token, by the estimator of `perplexity`; higher is better."""
-        log_likelihood, n_tokens = self.completion(X)
+        check_is_fitted(self)
+        log_likelihood, n_tokens = complete_documents(self._streams(X, reset=False), *self._frozen())
         if n_tokens == 0:
             raise ValueError("document completion needs a document of at least two tokens, and there is none")
         return log_likelihood / n_tokens
-
-    def completion(self, X: Any) -> tuple[float, int]:
-        """The log-likelihood of all held-out tokens, by the estimator of `perplexity`, and how many there are: both add
-        up over the parts of a corpus."""
-        check_is_fitted(self)
-        return complete_documents(self._streams(X, reset=False), *self._frozen())
 
     def save(self, folder: str | Path) -> None:
         """Write the model to a folder, as `fastvbow.topics.persistence` specifies.

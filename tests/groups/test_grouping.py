@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastvbow.errors import StoreCorruptError
-from fastvbow.groups.grouping import Skipped, group, read_table, write_table
+from fastvbow.groups.grouping import Skipped, group, groups_table, read_table, top_groups, write_table
 from fastvbow.groups.names import TopicNames
 
 NONE = Skipped([], [], [])
@@ -121,3 +121,21 @@ def test_damaged_tables_are_refused_by_name(tmp_path):
             read_table(path)
         except StoreCorruptError as error:
             assert "groups.parquet" in str(error)
+
+
+@pytest.mark.parametrize("merged", [(), ((0, 3), (1, 2, 5)), (tuple(range(9)),)])
+def test_columns_are_the_same_table(merged, tmp_path, monkeypatch):
+    """A block of rows at a time, and no object for a photograph: the same bytes."""
+    n, n_topics = 50, 11
+    theta = np.random.default_rng(0).dirichlet(np.full(n_topics, 0.2), n)
+    names = TopicNames("x", n_topics, {0: "first", 4: "fourth"}, merged)
+    ids, paths = [f"{i:020x}" for i in range(n)], [f"a/{i}.jpg" for i in range(n)]
+    labels, suggested = ["a", None, "b", "", None] * 10, {1: "one", 7: "seven"}
+    whole = group(theta, ids, paths, labels, Skipped([], [], []), names, suggested)
+    monkeypatch.setattr("fastvbow.groups.grouping._BLOCK", 7)  # the last block is a single row
+    texts = (pa.chunked_array([part[:20], part[20:]], pa.string()) for part in (ids, paths, labels))
+    table = groups_table(top_groups(theta, names), *texts, names, suggested)
+    assert table.equals(whole.to_table())
+    write_table(table, tmp_path / "columns")
+    write_table(whole.to_table(), tmp_path / "objects")
+    assert (tmp_path / "columns").read_bytes() == (tmp_path / "objects").read_bytes()

@@ -1,9 +1,10 @@
 """Labels from folders and from CSV files."""
 
+import pyarrow as pa
 import pytest
 
 from fastvbow.errors import UsageError
-from fastvbow.images.labels import read_labels
+from fastvbow.images.labels import label_column, read_labels
 
 NAMES = ["top.jpg", "cat/1.jpg", "dog/old/2.jpg", "dog/a, b.jpg"]
 IDS = ["id0", "id1", "id2", "id3"]
@@ -102,3 +103,19 @@ def test_two_labels_of_one_image_are_refused_and_the_line_is_named(labels):
 
 def test_a_label_may_be_said_twice(labels):
     assert labels("path,label\ncat/1.jpg,a\n./cat/1.jpg,a\ncat/1.jpg,\n") == [None, "a", None, None]
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_columns_have_the_same_labels(chunks, tmp_path):
+    """Whatever a name holds: blank folders, line breaks, more than one of them, none at all."""
+    names = ["a/b.jpg", "b.jpg", "x/y/z/c.jpg", "two\nlines/d.jpg", "//e.jpg", "Größe 猫/f.jpg", "", "g/", "a/b/\n.jpg"]
+    ids = [str(i) for i in range(len(names))]
+    columns = [pa.chunked_array([part[i::chunks] for i in range(chunks)], pa.string()) for part in (names, ids)]
+    order = [int(i) for i in columns[1].to_pylist()]
+    wanted = [names[i].split("/")[-2] if "/" in names[i] else None for i in order]
+    assert label_column("parent", *columns).to_pylist() == wanted
+    assert label_column("none", *columns).to_pylist() == [None] * len(names)
+    file = tmp_path / "labels.csv"
+    file.write_text("image_id,label\n3,three\n99,stranger\n0,nought\n")
+    known = {0: "nought", 3: "three"}
+    assert label_column(str(file), *columns).to_pylist() == [known.get(i) for i in order]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastvbow.errors import StoreCorruptError
+from fastvbow.images.joining import chosen
 from fastvbow.images.table import ImageTable, Places, image_id_of, readable
 
 RAW = [b"a.jpg", "Grüße 猫/🐈.jpg".encode(), b"latin-\xe9\xff.jpg", b"two\nlines.jpg"]
@@ -194,3 +195,36 @@ def test_missing_and_foreign_tables_are_refused(tmp_path):
         pq.write_table(pa.table(good | bad), tmp_path / "types.parquet")
         with pytest.raises(StoreCorruptError, match=r"types\.parquet"):
             ImageTable.load(tmp_path / "types.parquet", tmp_path)
+
+
+def test_names_alone(tmp_path):
+    table().write(tmp_path / "images.parquet")
+    found = ImageTable.load_names(tmp_path / "images.parquet")
+    assert found["path"].to_pylist() == table().names and found["image_id"].to_pylist() == table().image_ids
+    with pytest.raises(StoreCorruptError, match=r"cannot read the image table .*none.parquet"):
+        ImageTable.load_names(tmp_path / "none.parquet")
+    pq.write_table(pa.table({"image_id": ["a"], "path": [None]}), tmp_path / "gaps.parquet")
+    with pytest.raises(StoreCorruptError, match="cannot read the image table"):
+        ImageTable.load_names(tmp_path / "gaps.parquet")
+
+
+def test_chosen_images_have_the_containers_of_these_alone():
+    places = Places(
+        [b"a.tar", b"b.tar", b"c.tar"],
+        [10, 20, 30],
+        np.array([0, 1, -1, 2, 1], np.int32),
+        np.array([5, 6, -1, 7, 8]),
+        np.full(5, -1),
+    )
+    raw = [b"a.tar/1", b"b.tar/2", b"3", b"c.tar/4", b"b.tar/5"]
+    whole = ImageTable.from_paths(b"/", raw, [1, 2, 3, 4, 5], [0] * 5, places=places)
+    for rows in ([3, 4, 2], [4, 1], [2], []):
+        some = chosen(whole, rows)
+        assert some.raw_paths == [raw[row] for row in rows]
+        for i, row in enumerate(rows):
+            assert some.fingerprint(i, i + 1) == whole.fingerprint(row, row + 1)
+            if places.which[row] >= 0:
+                name = some.places.containers[some.places.which[i]]
+                assert name == places.containers[places.which[row]]
+        used = {places.containers[places.which[row]] for row in rows if places.which[row] >= 0}
+        assert set(some.places.containers) == used
