@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fastvbow.cli_frame import finish, working
-from fastvbow.cli_options import Jobs, Json, Labels, ProjectArgument
+from fastvbow.cli_frame import finish
+from fastvbow.cli_options import Executor, Jobs, Json, Labels, ProjectArgument, Scheduler
 from fastvbow.cli_tables import ROWS, count, cut, number, rest, share, table
+from fastvbow.cli_workers import working_with
 
 if TYPE_CHECKING:
     from fastvbow.evaluation.distributions import PairScores
@@ -39,12 +40,19 @@ _DISTANCES = {
 }
 
 
-def evaluate(project: ProjectArgument, labels: Labels = "parent", jobs: Jobs = -1, as_json: Json = False) -> None:
+def evaluate(
+    project: ProjectArgument,
+    labels: Labels = "parent",
+    jobs: Jobs = -1,
+    executor: Executor = "threads",
+    scheduler: Scheduler = "",
+    as_json: Json = False,
+) -> None:
     """Hold a project's groups against labels."""
-    with working(quiet=True):
+    with working_with(executor, scheduler, jobs, quiet=True) as (_, workers):
         from fastvbow import pipeline
 
-        found = pipeline.evaluate(project, labels=labels, jobs=jobs)
+        found = pipeline.evaluate(project, labels=labels, jobs=jobs, executor=workers)
     finish(as_json, evaluation_json(found), list(evaluation_lines(found)))
 
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from fastvbow.cli_frame import finish, working
-from fastvbow.cli_options import Jobs, Json, ProjectArgument, Quiet
+from fastvbow.cli_frame import finish
+from fastvbow.cli_options import Executor, Jobs, Json, ProjectArgument, Quiet, Scheduler
+from fastvbow.cli_workers import working_with
 
 __all__ = ["report"]
 
@@ -21,11 +22,13 @@ def report(
     ] = 4000,
     layout: Annotated[str, typer.Option(help="Of the map: auto, umap (needs the extra viz) or pca.")] = "auto",
     jobs: Jobs = -1,
+    executor: Executor = "threads",
+    scheduler: Scheduler = "",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write the HTML report: an overview, a page for each topic, all photographs on a map and in lists."""
-    with working(quiet) as display:
+    with working_with(executor, scheduler, jobs, quiet) as (display, workers):
         from fastvbow import pipeline
 
         card = pipeline.report(
@@ -35,6 +38,7 @@ def report(
             thumbnails=thumbnails,
             layout=layout,
             jobs=jobs,
+            executor=workers,
             listener=display,
         )
     finish(

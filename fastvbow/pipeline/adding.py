@@ -181,7 +181,10 @@ def add(
             if fit is not None and fit.drifted:
                 listener(Event("add", "warning", fit.message))
             listener(Event("add", "end", f"{len(added)} grouped, {len(added.skipped)} skipped"))
-        page = project / pipeline.report(project, jobs=jobs, listener=listener).outputs["page"] if report else None
+        page = None
+        if report:
+            card = pipeline.report(project, jobs=jobs, executor=executor, listener=listener)
+            page = project / card.outputs["page"]
     seconds = round(time.perf_counter() - started, 3)
     return Added(len(added), len(added.skipped), news.n_already, added, page, seconds)
 

@@ -114,7 +114,7 @@ def evaluate(
         See `fastvbow.images.labels.read_labels`.
     jobs : int, optional
         Threads; None or -1: all processors. No figure depends on it.
-    executor : Executor, optional
+    executor : concurrent.futures.Executor, optional
         Where shards are worked on, such as Dask's ``client.get_executor()``; None: `jobs` threads of this process.
         Changes no bit of the result.
 

@@ -71,7 +71,7 @@ def report(
         Of the map: UMAP where it is installed (extra ``viz``) and there are 100 photographs, else PCA.
     jobs : int, optional
         Threads that make thumbnails; None or -1: all processors.
-    executor : Executor, optional
+    executor : concurrent.futures.Executor, optional
         Where photographs are read and thumbnails made, such as Dask's ``client.get_executor()``; None: `jobs` threads
         of this process. Changes no byte of the result.
     listener : Listener, optional

@@ -168,7 +168,7 @@ def run(
         timed("encode", pipeline.encode(project, encode_config, jobs=jobs, executor=executor, listener=listener))
         modelled = timed("topics", _topics(folder, taken, topics_config, jobs, listener))
         grouped = timed("groups", pipeline.groups(project, labels=labels, by="topics", listener=listener))
-        reported = timed("report", pipeline.report(project, jobs=jobs, listener=listener))
+        reported = timed("report", pipeline.report(project, jobs=jobs, executor=executor, listener=listener))
     seconds["total"] = round(time.perf_counter() - started, 3)
     return RunResult(
         images=extracted.outputs["images"],

@@ -161,6 +161,7 @@ def cut_elsewhere(
                 found = _read(place, name)
                 place.remove(name)
                 for i, index in enumerate(run):
+                    check_cancelled()  # what is done is not waited for, and so not looked at
                     yield index, None if i in lost else found.get(i, {})
     finally:
         place.remove(scratch)
