@@ -6,7 +6,9 @@ Nothing here schedules, retries or ships work: that is Dask's. Without it (extra
 from __future__ import annotations
 
 import importlib.metadata
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
@@ -72,18 +74,33 @@ def dask_executor(scheduler: str = "", *, jobs: int = 1, tell: Callable[[str], o
         if scheduler:
             client = stack.enter_context(_connected(distributed, scheduler))
         else:
-            cluster = distributed.LocalCluster(
-                n_workers=jobs,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                memory_limit=0,  # memory-mapped files would count
-            )
+            with _without_ctrl_c():
+                cluster = distributed.LocalCluster(
+                    n_workers=jobs,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    memory_limit=0,  # memory-mapped files would count
+                )
             client = stack.enter_context(distributed.Client(stack.enter_context(cluster)))
         _check_versions(client)
         tell(_told(client))
         yield client.get_executor(retries=RETRIES)
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes that are started here never hear of Ctrl-C, which the terminal sends to all: it is this one's business,
+    which ends them without a word of theirs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _connected(distributed: Any, scheduler: str) -> Any:
