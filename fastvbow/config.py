@@ -287,6 +287,10 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         How much a token of each modality counts (a multiple of 1/64). A photograph has up to 300 tokens of SIFT,
         49 of the map and 300 of the pooled vector; ``joint`` ones stand for the first two where these are fused.
     seed : int, default=0
+    walks : int, default=0
+        Parts of the corpus that are sampled side by side (`GibbsLDA.n_walks`); 0: one for 250,000 tokens, 16 at most.
+    merge_every : int, default=1
+        Sweeps after which they put their counts together (`GibbsLDA.merge_every`).
     """
 
     topics: int | Literal["auto"] = 20
@@ -296,6 +300,19 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         default_factory=lambda: {"sift": 1.0, "conv": 1.0, "pooled": 1.0, "joint": 1.0}
     )
     seed: int = 0
+    walks: int = 0
+    merge_every: int = 1
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the topics depend on: without what means nothing, or is at a default that no card had before."""
+        known = msgspec.structs.asdict(self)
+        left_out = {
+            "most_topics": self.topics != "auto",
+            "walks": self.walks == 0,
+            "merge_every": self.merge_every == 1,
+        }
+        return {name: known[name] for name in known if not left_out.get(name)}
 
     def __post_init__(self) -> None:
         if isinstance(self.topics, int):
@@ -307,6 +324,8 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise UsageError("--most-topics bounds what --topics auto proposes: leave it out, or pass --topics auto")
         _within("--sweeps", self.sweeps, 1, _MOST)
         _within("--seed", self.seed, 0, _MOST_SEED)
+        _within("--walks", self.walks, 0, 99_999)
+        _within("--merge-every", self.merge_every, 1, _MOST)
         bad = [name for name, weight in self.weights.items() if not 1 / 64 <= weight <= 1 << 20]
         known = {name for names in MODALITIES.values() for name in names}
         if bad or known != self.weights.keys() - {"joint"}:

@@ -8,6 +8,7 @@ any more, the stage is done again. ``taken from`` among their outputs tells a pe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from fastvbow.pipeline.origin import Taken
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.pipeline.topic_modelling import token_streams, write_topics
 from fastvbow.pipeline.topic_names import names_path
-from fastvbow.project import ProjectFolder, StageCard, replace_folder
+from fastvbow.pipeline.topic_shards import Shards, open_training
+from fastvbow.project import STAGES, ProjectFolder, StageCard, replace_folder
 from fastvbow.topics.inference import likeliest_topics
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.words.vocabulary import Vocabulary
@@ -62,7 +64,9 @@ def _copy_vocabulary(project: ProjectFolder, taken: Taken) -> dict[str, Any]:
     return {"words": vocabulary.n_words, **counted, "taken from": taken.place}
 
 
-def take_model(project: ProjectFolder, taken: Taken, *, jobs: int, listener: Listener) -> StageCard:
+def take_model(
+    project: ProjectFolder, taken: Taken, *, jobs: int, executor: Executor | None = None, listener: Listener
+) -> StageCard:
     """Infer each photograph's mixture under another project's frozen model, as `assign` does there.
 
     Parameters
@@ -71,6 +75,8 @@ def take_model(project: ProjectFolder, taken: Taken, *, jobs: int, listener: Lis
     taken : Taken
     jobs : int
         Threads. The mixtures are the same for any number.
+    executor : Executor, optional
+        Where shards are worked on; None: `jobs` threads of this process. Changes no byte of the result.
     listener : Listener
 
     Raises
@@ -85,7 +91,11 @@ def take_model(project: ProjectFolder, taken: Taken, *, jobs: int, listener: Lis
         after="encode",
         outputs=[project.topics],
         listener=listener,
-        body=lambda: _infer(project, taken, jobs),
+        body=lambda: (
+            _infer(project, taken, jobs)
+            if executor is None
+            else _infer_elsewhere(project, taken, executor, jobs, listener)
+        ),
     )
 
 
@@ -120,5 +130,20 @@ def _infer(project: ProjectFolder, taken: Taken, jobs: int) -> dict[str, Any]:
                 yield likeliest_topics(stream, theta[at : at + stream.n_docs], phi)
                 at += stream.n_docs
 
-        write_topics(folder, theta, z())
+        write_topics(folder, theta.shape, [theta], z())
     return {"topics": theta.shape[1], "taken from": taken.place}
+
+
+def _infer_elsewhere(
+    project: ProjectFolder, taken: Taken, executor: Executor, jobs: int, listener: Listener
+) -> dict[str, Any]:
+    known = [STAGES["topics"], project.require("encode").fingerprint, taken.parameters]
+    with replace_folder(project.topics) as folder:
+        (folder / "model").mkdir()
+        taken.write(folder / "model")
+        model = GibbsLDA.load(folder / "model")
+        shards = Shards(project, model.n_features_in_, executor, jobs, open_training(project, known), listener)
+        n_images = shards.mixtures(folder / "model", topics_of_tokens=True)
+        write_topics(folder, (n_images, len(model.components_)), shards.arrays("theta"), shards.arrays("topics"))
+    shards.remove()
+    return {"topics": len(model.components_), "taken from": taken.place}

@@ -11,10 +11,11 @@ outputs is a list of pairs: each number that was tried, and its mean silhouette.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,10 +29,16 @@ from fastvbow.pipeline.encoding import TokenShard, open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.stage import no_numerical_warnings, run_stage
 from fastvbow.pipeline.topic_number import proposed_topics
-from fastvbow.project import ProjectFolder, StageCard, replace_folder
+from fastvbow.pipeline.topic_shards import Shards, open_training
+from fastvbow.project import STAGES, ProjectFolder, StageCard, replace_folder
+from fastvbow.topics.checks import word_weights
 from fastvbow.topics.initial import hellinger_embedding, initial_groups
 from fastvbow.topics.lda import GibbsLDA
+from fastvbow.topics.measuring import units_of
+from fastvbow.topics.shards import measure_shards
 from fastvbow.topics.stream import TokenStream
+from fastvbow.topics.topic_number import Proposal
+from fastvbow.topics.walks import fit_shards
 from fastvbow.words.vocabulary import Vocabulary
 
 __all__ = ["fit_model", "start_embedding", "token_streams", "topics", "walks_for", "write_topics"]
@@ -50,7 +57,12 @@ def walks_for(n_tokens: int) -> int:
 
 
 def topics(
-    project: Path, config: TopicsConfig | None = None, *, jobs: int | None = None, listener: Listener = log_events
+    project: Path,
+    config: TopicsConfig | None = None,
+    *,
+    jobs: int | None = None,
+    executor: Executor | None = None,
+    listener: Listener = log_events,
 ) -> StageCard:
     """Model a project's photographs as mixtures of topics.
 
@@ -69,6 +81,9 @@ def topics(
     config : TopicsConfig, optional
     jobs : int, optional
         Threads; None or -1: all processors. The topics are the same for any number.
+    executor : Executor, optional
+        Where shards are worked on, such as Dask's ``client.get_executor()``; None: `jobs` threads of this process.
+        Changes no byte of the result. What a call that ended early has left is gone on from (`fastvbow.pipeline.topic_shards`).
     listener : Listener, optional
 
     Raises
@@ -77,6 +92,8 @@ def topics(
         The photographs have no words yet.
     UsageError
         There are fewer photographs than topics.
+    ClusterError
+        The executor is Dask's, whose scheduler or workers are gone.
     """
     folder, config = ProjectFolder.open(project), config or TopicsConfig()
     workers = effective_jobs(jobs)
@@ -89,20 +106,16 @@ def topics(
         return run_stage(
             folder,
             "topics",
-            parameters=_parameters(config) | {"weights": weights},
+            parameters=config.parameters | {"weights": weights},
             after="encode",
             outputs=[folder.topics],
             listener=listener,
-            body=lambda: _fit(folder, config, vocabulary, workers, listener),
+            body=lambda: (
+                _fit(folder, config, vocabulary, workers, listener)
+                if executor is None
+                else _fit_elsewhere(folder, config, vocabulary, executor, workers, listener)
+            ),
         )
-
-
-def _parameters(config: TopicsConfig) -> dict[str, Any]:
-    """What the result depends on."""
-    parameters = msgspec.structs.asdict(config)
-    if config.topics != "auto":
-        del parameters["most_topics"]  # means nothing there, and no card had it before
-    return parameters
 
 
 def _fit(
@@ -117,16 +130,59 @@ def _fit(
             of_words = "pooled" not in vocabulary.codebooks
             proposal = proposed_topics(embedding, config, listener, of_words=of_words)
             n_topics, found = proposal.n_topics, {"silhouettes": proposal.curve}
-
-    def tell(sweep: int, total: int) -> None:
-        listener(Event("topics", "step", done=sweep, total=total, unit="sweeps"))
-
-    model = fit_model(streams, embedding, vocabulary, n_topics, config, jobs=jobs, tell=tell)
+    model = fit_model(streams, embedding, vocabulary, n_topics, config, jobs=jobs, tell=partial(_tell, listener))
     theta = model.transform(streams)
     with replace_folder(project.topics) as folder:
         model.save(folder / "model")
-        write_topics(folder, theta, model.assignments_)
-    return {"topics": n_topics, "log likelihood a token": round(float(model.log_likelihood_[-1]), 4), **found}
+        write_topics(folder, theta.shape, [theta], model.assignments_)
+    return _counted(model, found)
+
+
+def _fit_elsewhere(
+    project: ProjectFolder,
+    config: TopicsConfig,
+    vocabulary: Vocabulary,
+    executor: Executor,
+    jobs: int,
+    listener: Listener,
+) -> dict[str, Any]:
+    known = [STAGES["topics"], project.require("encode").fingerprint, config.parameters]
+    shards = Shards(project, vocabulary.n_words, executor, jobs, open_training(project, known), listener)
+    of_words, n_topics = "pooled" not in vocabulary.codebooks, None if config.topics == "auto" else config.topics
+
+    def propose(embedding: NDArray[np.float32]) -> Proposal:
+        with one_thread_each(), no_numerical_warnings():
+            return proposed_topics(embedding, config, listener, of_words=of_words)
+
+    start = shards.start(of_words, n_topics, propose, config.seed)
+    units = units_of(word_weights(vocabulary.per_word(config.weights), vocabulary.n_words))
+    measured = measure_shards(executor, jobs, shards.tokens, units.counts)
+    model = _model(vocabulary, start.n_topics, config, int(measured.tokens.sum()), jobs)
+    z = fit_shards(
+        model,
+        shards.tokens,
+        executor,
+        folder=shards.folder,
+        groups=f"{shards.folder}/groups",
+        jobs=jobs,
+        measured=measured,
+        callback=partial(_tell, listener),
+    )
+    with replace_folder(project.topics) as folder:
+        model.save(folder / "model")
+        n_images = shards.mixtures(folder / "model")
+        write_topics(folder, (n_images, start.n_topics), shards.arrays("theta"), z)
+    shards.remove()
+    return _counted(model, {} if start.silhouettes is None else {"silhouettes": start.silhouettes})
+
+
+def _tell(listener: Listener, sweep: int, total: int) -> None:
+    listener(Event("topics", "step", done=sweep, total=total, unit="sweeps"))
+
+
+def _counted(model: GibbsLDA, found: dict[str, Any]) -> dict[str, Any]:
+    likelihood = round(float(model.log_likelihood_[-1]), 4)
+    return {"topics": len(model.components_), "log likelihood a token": likelihood, **found}
 
 
 def fit_model(
@@ -164,15 +220,20 @@ def fit_model(
     """
     with one_thread_each(), no_numerical_warnings():
         start = initial_groups(embedding, n_topics, seed=config.seed)
-    model = GibbsLDA(
+    model = _model(vocabulary, n_topics, config, sum(stream.n_tokens for stream in streams), jobs)
+    return model.fit(streams, doc_groups=start, callback=tell)
+
+
+def _model(vocabulary: Vocabulary, n_topics: int, config: TopicsConfig, n_tokens: int, jobs: int) -> GibbsLDA:
+    return GibbsLDA(
         n_topics,
         word_weights=vocabulary.per_word(config.weights),
         max_iter=config.sweeps,
-        n_walks=walks_for(sum(stream.n_tokens for stream in streams)),
+        n_walks=config.walks or walks_for(n_tokens),
+        merge_every=config.merge_every,
         random_state=config.seed,
         n_jobs=jobs,
     )
-    return model.fit(streams, doc_groups=start, callback=tell)
 
 
 def token_streams(project: ProjectFolder, tokens: Sequence[TokenShard], n_words: int) -> list[TokenStream]:
@@ -185,9 +246,27 @@ def token_streams(project: ProjectFolder, tokens: Sequence[TokenShard], n_words:
         ) from None
 
 
-def write_topics(folder: Path, theta: NDArray[np.float64], z: Iterable[NDArray[Any]]) -> None:
-    """Write what stands beside the model: the mixtures, and the topic of every token, a shard at a time."""
-    np.save(folder / "theta.npy", theta)
+def write_topics(
+    folder: Path, shape: tuple[int, ...], theta: Iterable[NDArray[np.float64]], z: Iterable[NDArray[Any]]
+) -> None:
+    """Write what stands beside the model: the mixtures, and the topic of every token, a shard at a time.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the topics.
+    shape : tuple of (int, int)
+        (n_images, n_topics) of all mixtures.
+    theta : iterable of ndarray of shape (n, n_topics), float64
+        Those of the image table's rows, in parts.
+    z : iterable of ndarray of shape (n_tokens,), uint8 or uint16
+        One for each shard.
+    """
+    with (folder / "theta.npy").open("wb") as file:
+        header = {"descr": np.dtype(np.float64).str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in theta:
+            file.write(np.ascontiguousarray(part).data)
     (folder / "z").mkdir()
     for index, topics_of_tokens in enumerate(z):
         np.save(folder / "z" / f"shard-{index:05d}.npy", topics_of_tokens)

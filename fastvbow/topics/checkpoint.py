@@ -67,6 +67,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, run: str, every: int) -> None:
         self.folder, self.run, self.every = folder, run, every
+        self._rounds = 0  # of `every` sweeps, at the last writing
 
     def exists(self) -> bool:
         """Whether there is something to go on from."""
@@ -77,14 +78,15 @@ class Checkpoint:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def save_if_due(self, training: Training) -> None:
-        """Write the state every `every` sweeps; an earlier one is replaced.
+        """Write the state every `every` sweeps, or as soon after as the walks have put their counts together; an
+        earlier one is replaced.
 
         Raises
         ------
         ProjectError
             The folder cannot be written, or holds something else.
         """
-        if training.n_sweeps % self.every:
+        if training.n_sweeps // self.every == self._rounds or not training.chain.merged:
             return
         tensors = {f"z.{i:05d}": z for i, z in enumerate(training.chain.z)}
         tensors |= {
@@ -106,6 +108,7 @@ class Checkpoint:
             "eta": training.chain.eta,
         }
         write_model(self.folder, manifest, tensors, what=WHAT)
+        self._rounds = training.n_sweeps // self.every
 
     def restore(self, training: Training) -> None:
         """Bring a training to where this checkpoint was.
@@ -140,5 +143,6 @@ class Checkpoint:
         training.n_sweeps, training.burnt_in = manifest.n_sweeps, manifest.burnt_in
         training.n_samples, chain.seed = manifest.n_samples, manifest.seed
         training.empty_rounds, training.settled = manifest.empty_rounds, manifest.settled
+        self._rounds = training.n_sweeps // self.every
         chain.count()
         chain.set_priors(alpha, manifest.eta)

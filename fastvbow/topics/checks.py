@@ -14,6 +14,7 @@ from fastvbow.errors import UsageError
 from fastvbow.topics.stream import TokenStream
 
 __all__ = [
+    "all_streams",
     "corpus",
     "doc_groups",
     "not_negative",
@@ -111,6 +112,11 @@ def topic_word(value: Any) -> NDArray[np.float64]:
     if empty.any():
         raise UsageError(f"topic_word gives topic {np.argmax(empty)} no word: leave such topics out")
     return topics
+
+
+def all_streams(X: Any) -> bool:
+    """Whether this is a list of partitions."""
+    return isinstance(X, (list, tuple)) and len(X) > 0 and all(isinstance(part, TokenStream) for part in X)
 
 
 def corpus(X: Any, n_words: int) -> Any:

@@ -18,7 +18,7 @@ from fastvbow.topics.split_merge import rounds_before, worthwhile
 from fastvbow.topics.stream import TokenStream
 from fastvbow.topics.training import Plan, Training
 
-__all__ = ["algorithm_for", "chain_options", "learn_more", "plan_for", "train"]
+__all__ = ["algorithm_for", "chain_options", "choose_algorithm", "learn_more", "plan_for", "set_found", "train"]
 
 LOCKSTEP_FROM = 100_000
 """Tokens of a corpus beside which those of a round are few."""
@@ -27,20 +27,40 @@ SPARSE_FROM = 256
 SPLIT_MERGE_ROUNDS = 4
 
 
-def algorithm_for(algorithm: Any, streams: list[TokenStream], n_topics: int) -> str:
-    """The sampler that a parameter `algorithm` means."""
+def choose_algorithm(algorithm: Any, n_topics: int, n_tokens: int, tokens: Callable[[], NDArray[np.int64]]) -> str:
+    """The sampler that a parameter `algorithm` means.
+
+    Parameters
+    ----------
+    algorithm : {"auto", "exact", "lockstep", "sparse"}
+    n_topics : int
+    n_tokens : int
+        Of the corpus.
+    tokens : callable () -> ndarray of shape (V,), int64
+        Tokens of every word; called where there are many topics.
+    """
     if algorithm not in ("auto", *ALGORITHMS):
         raise ValueError(f"algorithm must be one of {', '.join(('auto', *ALGORITHMS))}, got {algorithm!r}")
     if algorithm != "auto":
         return str(algorithm)
     if n_topics >= SPARSE_FROM:
-        tokens = np.zeros(streams[0].n_words, np.int64)
-        for stream in streams:
-            tokens += np.bincount(stream.words, minlength=len(tokens))
+        words = tokens()
         # the topics of the word of a token are that many at most, on average
-        if np.minimum(tokens, n_topics) @ tokens <= n_topics / 2 * tokens.sum():
+        if np.minimum(words, n_topics) @ words <= n_topics / 2 * words.sum():
             return "sparse"
-    return "lockstep" if sum(stream.n_tokens for stream in streams) >= LOCKSTEP_FROM else "exact"
+    return "lockstep" if n_tokens >= LOCKSTEP_FROM else "exact"
+
+
+def algorithm_for(algorithm: Any, streams: list[TokenStream], n_topics: int) -> str:
+    """The sampler that a parameter `algorithm` means for a corpus in memory."""
+
+    def tokens() -> NDArray[np.int64]:
+        found = np.zeros(streams[0].n_words, np.int64)
+        for stream in streams:
+            found += np.bincount(stream.words, minlength=len(found))
+        return found
+
+    return choose_algorithm(algorithm, n_topics, sum(stream.n_tokens for stream in streams), tokens)
 
 
 def chain_options(model: Any, streams: list[TokenStream], n_topics: int) -> dict[str, Any]:
@@ -65,7 +85,19 @@ def plan_for(model: Any, alpha: NDArray[np.float64], n_tokens: int, *, given_gro
         rounds_before(burn_in, n_rounds) if worthwhile(alpha, n_tokens) else (),
         checks.whole("optimize_priors", model.optimize_priors, 0),
         checks.not_negative("tol", model.tol),
+        checks.whole("merge_every", model.merge_every, 1),
     )
+
+
+def set_found(model: Any, training: Training) -> None:
+    """Set the attributes of a `GibbsLDA` from what a training has found, all but ``assignments_``."""
+    chain = training.chain
+    model.components_ = training.components()
+    model.topic_word_ = model.components_ / model.components_.sum(axis=1, keepdims=True)
+    model.doc_topic_prior_, model.topic_word_prior_, model.word_weights_ = chain.alpha, chain.eta, chain.weights
+    model.log_likelihood_ = np.array(training.log_likelihood)
+    model.log_likelihood_sweeps_ = np.array(training.looks, dtype=np.int64)
+    model.seed_, model.n_iter_ = chain.seed, training.n_sweeps
 
 
 def train(

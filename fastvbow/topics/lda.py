@@ -16,7 +16,7 @@ from fastvbow.executors import effective_jobs
 from fastvbow.topics import checks, persistence
 from fastvbow.topics.chain import Chain, other_seed
 from fastvbow.topics.checkpoint import Checkpoint, fingerprint
-from fastvbow.topics.fitting import chain_options, learn_more, plan_for, train
+from fastvbow.topics.fitting import chain_options, learn_more, plan_for, set_found, train
 from fastvbow.topics.inference import complete_documents, infer_theta
 from fastvbow.topics.stream import TokenStream
 from fastvbow.topics.training import Training
@@ -82,6 +82,10 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Parts of the corpus that are sampled side by side, each from its own copy of the counts, which are put together
         after each sweep (AD-LDA, Newman et al. 2009): as many threads can train. Changes the result, as it does not
         depend on `n_jobs`. A part should have some 100,000 tokens.
+    merge_every : int, default=1
+        Sweeps of the walks from one putting together to the next, which comes earlier where a look at the likelihood
+        (`thin`), a round of split-merge moves or an update of the priors asks for the counts. Less travels where walks
+        are elsewhere. MEASURED.
     random_state : int, RandomState instance or None, default=None
         Seed of the training chain.
     n_jobs : int, default=None
@@ -143,6 +147,7 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         tol: float = 0.0,
         algorithm: str = "auto",
         n_walks: int = 1,
+        merge_every: int = 1,
         random_state: Any = None,
         n_jobs: int | None = None,
     ) -> None:
@@ -162,6 +167,7 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.tol = tol
         self.algorithm = algorithm
         self.n_walks = n_walks
+        self.merge_every = merge_every
         self.random_state = random_state
         self.n_jobs = n_jobs
 
@@ -226,7 +232,8 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         seed = int(check_random_state(self.random_state).randint(0, 2**64, dtype=np.uint64))
         place = None
         if checkpoint is not None:
-            run = fingerprint(streams, {**self.get_params(), "n_jobs": None, "random_state": seed}, groups)
+            known = {**persistence.deciding_parameters(self), "n_jobs": None, "random_state": seed}
+            run = fingerprint(streams, known, groups)
             place = Checkpoint(Path(checkpoint), run, checks.whole("checkpoint_every", checkpoint_every, 1))
 
         def start(number: int) -> Training:
@@ -263,14 +270,9 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     def _keep(self, training: Training, X: Any) -> None:
         """Set what a training has found."""
-        chain = training.chain
-        self.components_ = training.components()
-        self.topic_word_ = self.components_ / self.components_.sum(axis=1, keepdims=True)
-        self.assignments_ = chain.z if isinstance(X, (list, tuple)) and _all_streams(X) else chain.z[0]
-        self.doc_topic_prior_, self.topic_word_prior_, self.word_weights_ = chain.alpha, chain.eta, chain.weights
-        self.log_likelihood_ = np.array(training.log_likelihood)
-        self.log_likelihood_sweeps_ = np.array(training.looks, dtype=np.int64)
-        self.seed_, self.n_iter_ = chain.seed, training.n_sweeps
+        set_found(self, training)
+        z = training.chain.z
+        self.assignments_ = z if isinstance(X, (list, tuple)) and checks.all_streams(X) else z[0]
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """Topic proportions of documents, old or new, under the frozen topics.
@@ -371,7 +373,7 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         return phi, self.doc_topic_prior_, self.word_weights_, max_iter, effective_jobs(self.n_jobs, default=1), seed
 
     def _streams(self, X: Any, *, reset: bool) -> list[TokenStream]:
-        streams = [X] if isinstance(X, TokenStream) else list(X) if _all_streams(X) else None
+        streams = [X] if isinstance(X, TokenStream) else list(X) if checks.all_streams(X) else None
         if streams is None:
             X = validate_data(self, X, accept_sparse="csr", reset=reset, ensure_non_negative=True)
             return [TokenStream.from_checked_counts(X)]
@@ -390,7 +392,3 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         tags.input_tags.sparse = True
         tags.input_tags.positive_only = True
         return tags
-
-
-def _all_streams(X: Any) -> bool:
-    return isinstance(X, (list, tuple)) and len(X) > 0 and all(isinstance(part, TokenStream) for part in X)

@@ -1,19 +1,21 @@
 """A topic model on disk.
 
-Format ``fastvbow-lda``, version 2
+Format ``fastvbow-lda``, version 3
 ----------------------------------
 A model is a folder with two files. A writer MUST put the folder in place by a rename, complete and flushed.
 
-- ``manifest.json`` MUST hold ``format`` ("fastvbow-lda"), ``version`` (an integer; 2), ``parameters`` (the estimator's
-  constructor parameters that are numbers, texts or null), ``seed`` (unsigned 64-bit), ``n_iter``, ``topic_word_prior``,
-  ``libraries`` (name to version, of what wrote it) and ``sha256`` (hex, of ``model.safetensors``). It MAY hold
-  ``feature_names`` (a list of strings, one a word, or null) and keys that a reader does not know, which it MUST ignore.
+- ``manifest.json`` MUST hold ``format`` ("fastvbow-lda"), ``version`` (an integer; 3, or 2 where ``parameters`` has no
+  ``merge_every``), ``parameters`` (the estimator's constructor parameters that are numbers, texts or null), ``seed``
+  (unsigned 64-bit), ``n_iter``, ``topic_word_prior``, ``libraries`` (name to version, of what wrote it) and ``sha256``
+  (hex, of ``model.safetensors``). It MAY hold ``feature_names`` (a list of strings, one a word, or null) and keys that
+  a reader does not know, which it MUST ignore.
 - ``model.safetensors`` MUST hold, as float64, ``components`` (K, V), ``doc_topic_prior`` (K,), ``word_weights`` (V,)
   and ``log_likelihood`` (n,), and as int64 ``log_likelihood_sweeps`` (n,). A constructor parameter that is an array
   MUST stand here as ``parameter.NAME`` and MUST NOT stand in ``parameters``.
 - A reader MUST refuse a ``version`` above its own and MUST open every one below it. It MUST refuse a tensors file whose
   checksum is another. It MUST NOT execute anything that it read.
-- In version 1 no parameter was a text.
+- In version 1 no parameter was a text. Before version 3 there was no ``merge_every``, which a writer MUST leave out
+  where it is 1.
 - The topics of the training tokens are not part of a model. A random generator given as ``random_state`` is written as
   null; ``seed`` is what was drawn from it. ``n_jobs`` is written as null: it says how to compute, not what.
 """
@@ -29,10 +31,10 @@ import numpy as np
 from fastvbow.errors import StoreCorruptError
 from fastvbow.model_folder import parameters_and_arrays, read_model, write_model
 
-__all__ = ["load", "save"]
+__all__ = ["deciding_parameters", "load", "save"]
 
 FORMAT = "fastvbow-lda"
-VERSION = 2
+VERSION = 3
 WHAT = "topic model"
 
 
@@ -50,6 +52,14 @@ class Manifest(msgspec.Struct):
     feature_names: list[str] | None = None
 
 
+def deciding_parameters(model: Any) -> dict[str, Any]:
+    """The constructor parameters of a `GibbsLDA` without those that are at a default that earlier versions had."""
+    parameters: dict[str, Any] = model.get_params()
+    if parameters["merge_every"] == 1:
+        del parameters["merge_every"]
+    return parameters
+
+
 def save(model: Any, folder: Path) -> None:
     """Write a fitted `GibbsLDA`; a model that is there already is replaced, and kept if writing fails.
 
@@ -58,7 +68,7 @@ def save(model: Any, folder: Path) -> None:
     ProjectError
         The folder cannot be written, or holds something that is not a topic model.
     """
-    parameters, arrays = parameters_and_arrays(model.get_params())
+    parameters, arrays = parameters_and_arrays(deciding_parameters(model))
     tensors = {
         "components": model.components_,
         "doc_topic_prior": model.doc_topic_prior_,
@@ -70,7 +80,7 @@ def save(model: Any, folder: Path) -> None:
     names = getattr(model, "feature_names_in_", None)
     manifest = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if "merge_every" in parameters else 2,
         "parameters": parameters,
         "seed": model.seed_,
         "n_iter": model.n_iter_,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvbow.topics.chain import Chain
 from fastvbow.topics.priors import fit_alpha, fit_eta
 from fastvbow.topics.split_merge import exchange_topics
 
@@ -37,6 +37,9 @@ class Plan:
     tol : float
         Burn-in ends where the mean of `LOOKS` looks, in log-likelihood per token, is less than this above that of the
         looks before them; 0 is never.
+    merge_every : int
+        Sweeps after which several walks put their counts together; they also do before each look, round of split-merge
+        moves and update of the priors, and at the end.
     """
 
     max_iter: int
@@ -45,6 +48,7 @@ class Plan:
     exchanges: Collection[int] = ()
     optimize_priors: int = 0
     tol: float = 0.0
+    merge_every: int = 1
 
 
 class Training:
@@ -53,6 +57,7 @@ class Training:
     Parameters
     ----------
     chain : Chain
+        Or what does as it, such as `fastvbow.topics.walks.WalkChain`.
     plan : Plan
 
     Attributes
@@ -72,7 +77,7 @@ class Training:
         The sweeps looked at, and the joint log-likelihood per token after each.
     """
 
-    def __init__(self, chain: Chain, plan: Plan) -> None:
+    def __init__(self, chain: Any, plan: Plan) -> None:
         self.chain, self.plan = chain, plan
         self.n_sweeps = self.n_samples = self.empty_rounds = 0
         self.settled = max(plan.exchanges, default=0)
@@ -91,7 +96,7 @@ class Training:
         plan, chain = self.plan, self.chain
         while self.n_sweeps < min(until, self.last):
             number = self.n_sweeps + 1
-            chain.sweep(number)
+            chain.sweep(number, merge=self._merges(number))
             if number in plan.exchanges and number <= self.settled:
                 self._exchange(number)
             self._adapt(number)
@@ -106,6 +111,13 @@ class Training:
         if self.n_samples:
             return np.ascontiguousarray(self.total.T) / self.n_samples
         return np.ascontiguousarray(self.chain.word_topics().T) + self.chain.eta
+
+    def _merges(self, number: int) -> bool:
+        """Whether the counts are asked for behind a sweep, or are to be put together anyway."""
+        plan = self.plan
+        if number % plan.merge_every == 0 or number >= self.last or (self.last - number) % plan.thin == 0:
+            return True
+        return (number in plan.exchanges and number <= self.settled) or self._adapts(number)
 
     def _exchange(self, number: int) -> None:
         self.empty_rounds += exchange_topics(self.chain, number) == 0
@@ -125,9 +137,12 @@ class Training:
             if gained < self.plan.tol:
                 self.burnt_in = self.n_sweeps
 
+    def _adapts(self, number: int) -> bool:
+        every, since = self.plan.optimize_priors, number - self.settled
+        return every > 0 and since > 0 and since % every == 0
+
     def _adapt(self, number: int) -> None:
-        plan, chain = self.plan, self.chain
-        since = number - self.settled
-        if plan.optimize_priors and since > 0 and since % plan.optimize_priors == 0:
+        chain = self.chain
+        if self._adapts(number):
             alpha = fit_alpha(lambda: (ndz for _, ndz in chain.document_topics()), chain.alpha)
             chain.set_priors(alpha, fit_eta(chain.word_topics(), chain.eta))

@@ -52,7 +52,7 @@ def test_nothing_known():
 
 def test_landmarks_decide_and_all_are_assigned(planted, monkeypatch):
     embedding, kind = planted
-    monkeypatch.setattr(initial, "_LANDMARKS", 30)
+    monkeypatch.setattr(initial, "LANDMARKS", 30)
     groups = initial_groups(embedding, 3, seed=0)
     assert adjusted_rand_score(kind[groups >= 0], groups[groups >= 0]) == 1.0
     np.testing.assert_array_equal(groups, initial_groups(embedding, 3, seed=0))

@@ -93,7 +93,7 @@ def test_partitions_change_no_byte(planted, edges):
 def test_small_kernel_calls_change_no_byte(planted, monkeypatch):
     model = GibbsLDA(K, max_iter=4, random_state=1)
     whole = clone(model).fit(planted[2]).assignments_
-    monkeypatch.setattr("fastvbow.topics.chain.BLOCK", 777)
+    monkeypatch.setattr("fastvbow.topics.walking.BLOCK", 777)
     np.testing.assert_array_equal(clone(model).fit(planted[2]).assignments_, whole)
 
 

@@ -10,6 +10,7 @@ from topics.planted import corpus, draw, stream_of
 from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
 from fastvbow.topics import GibbsLDA, TokenStream
 from fastvbow.topics import chain as chains
+from fastvbow.topics import measuring, walking
 from fastvbow.topics.chain import Chain
 from fastvbow.topics.fitting import algorithm_for
 from fastvbow.topics.priors import LEAST, fit_alpha, fit_eta
@@ -132,7 +133,7 @@ def test_an_interruption_within_a_sweep_loses_no_token(planted, monkeypatch, alg
     stream = planted[2]
     chain = Chain.start([stream], np.full(K, 0.1), 0.1, np.ones(V), 5, None, 0.9, algorithm=algorithm, n_walks=n_walks)
     chain.sweep(1)
-    monkeypatch.setattr(chains, "BLOCK", 500)
+    monkeypatch.setattr(walking, "BLOCK", 500)
 
     class Interrupted:
         """Stops in the midst of a sweep: between two calls, with documents in flight."""
@@ -314,7 +315,7 @@ def test_more_documents_leave_what_is_known(planted):
 
 
 def test_a_word_beyond_32_bits_is_refused(monkeypatch):
-    monkeypatch.setattr(chains, "MOST_UNITS", 99)
+    monkeypatch.setattr(measuring, "MOST_UNITS", 99)
     X = np.array([[60, 1], [40, 1]])
     with pytest.raises(UsageError, match="word 0 has a mass of 100 tokens"):
         GibbsLDA(2, max_iter=2).fit(X)
@@ -324,7 +325,7 @@ def test_a_word_beyond_32_bits_is_refused(monkeypatch):
 
 
 def test_a_document_beyond_float32_is_refused(monkeypatch):
-    monkeypatch.setattr(chains, "MOST_DOCUMENT", 50)
+    monkeypatch.setattr(measuring, "MOST_DOCUMENT", 50)
     with pytest.raises(UsageError, match="document 1 has a mass of 50 tokens"):
         GibbsLDA(2, max_iter=2).fit(np.array([[20, 20], [40, 10]]))
     GibbsLDA(2, max_iter=2, word_weights=[0.5, 1]).fit(np.array([[20, 14], [38, 5]]))

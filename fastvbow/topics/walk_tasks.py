@@ -1,0 +1,207 @@
+"""What the tasks of a training do: a walk's first topics, some sweeps of it, a look at it.
+
+`fastvbow.topics.walks` specifies the files and hands the tasks out. Each reads its tokens and their topics, and leaves
+no trace but the file it writes: it may be done twice, or at the same time in two places.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastvbow.topics._gibbs as _gibbs
+from fastvbow.errors import StoreCorruptError
+from fastvbow.executors import one_thread_each
+from fastvbow.memory import aligned
+from fastvbow.places import Place
+from fastvbow.project import replace_file
+from fastvbow.topics.joint import count_topics, document_terms
+from fastvbow.topics.measuring import units_of
+from fastvbow.topics.shards import Run, ShardTokens, load_array, open_run, save_array
+from fastvbow.topics.stream import TokenStream
+from fastvbow.topics.walking import Stretch, make_sampler, padded_topics, topic_dtype, walk
+
+__all__ = ["Setup", "WalkTask", "counts_name", "draw_topics", "look_at_walk", "sample_walk"]
+
+
+def counts_name(folder: str, sweep: int) -> str:
+    """The file of the counts after a sweep."""
+    return f"{folder}/counts.sweep-{sweep:05d}.npy"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all tasks of a training share; ``setup.npz`` holds it.
+
+    Attributes
+    ----------
+    alpha : ndarray of shape (K,), float64
+    eta : float
+    weights : ndarray of shape (V,), float64
+    seed : int
+    algorithm : str
+    fraction : float
+        Chance that a token of a document in a known group starts with that group as its topic.
+    """
+
+    alpha: NDArray[np.float64]
+    eta: float
+    weights: NDArray[np.float64]
+    seed: int
+    algorithm: str
+    fraction: float
+
+    def save(self, place: Place, folder: str) -> None:
+        """Write it for the tasks."""
+        with place.writing(f"{folder}/setup.npz") as final, replace_file(final) as path, path.open("wb") as file:
+            np.savez(
+                file,
+                alpha=self.alpha,
+                eta=np.float64(self.eta),
+                weights=self.weights,
+                seed=np.uint64(self.seed),
+                algorithm=np.array(self.algorithm),
+                fraction=np.float64(self.fraction),
+            )
+
+    @classmethod
+    def load(cls, place: Place, folder: str) -> Setup:
+        """Read what `save` wrote."""
+        with np.load(place.fetch(f"{folder}/setup.npz"), allow_pickle=False) as file:
+            eta, fraction = float(file["eta"]), float(file["fraction"])
+            return cls(file["alpha"], eta, file["weights"], int(file["seed"]), str(file["algorithm"]), fraction)
+
+
+@dataclass(frozen=True)
+class WalkTask:
+    """Some sweeps of one walk, or a look at it: less than 600 bytes, whatever the corpus.
+
+    Attributes
+    ----------
+    tokens : ShardTokens
+    folder : str
+        Of the training, in the project.
+    walk : int
+    run : Run
+        The walk's documents.
+    done : int
+        Sweep of the state to go on from.
+    until : int, default=0
+        The last sweep to do.
+    drop : int, default=-1
+        Sweep of the state before that one, which nobody reads any more; -1: there is none.
+    groups : str, default=""
+        A folder with the groups that the first topics are drawn from.
+    """
+
+    tokens: ShardTokens
+    folder: str
+    walk: int
+    run: Run
+    done: int
+    until: int = 0
+    drop: int = -1
+    groups: str = ""
+
+    def z(self, sweep: int) -> str:
+        """The file of the walk's topics."""
+        return f"{self.folder}/z/walk-{self.walk:05d}.sweep-{sweep:05d}.npy"
+
+    def topics(self, stream: TokenStream, n_topics: int) -> NDArray[Any]:
+        """The walk's topics of the state to go on from."""
+        z = load_array(self.tokens.place, self.z(self.done))
+        if z.shape != stream.words.shape or z.dtype != topic_dtype(n_topics) or z.max(initial=0) >= n_topics:
+            raise StoreCorruptError(
+                f"{self.z(self.done)} does not hold topics of {stream.n_tokens} tokens: delete that folder and run "
+                "'fastvbow topics' again"
+            )
+        return z
+
+
+def draw_topics(task: WalkTask) -> NDArray[np.int32]:
+    """Draw the first topics of a walk and write them.
+
+    Parameters
+    ----------
+    task : WalkTask
+
+    Returns
+    -------
+    ndarray of shape (V, K), int32
+        Their counts, in units.
+    """
+    with one_thread_each():
+        setup = Setup.load(task.tokens.place, task.folder)
+        stream, groups = open_run(task.run, task.tokens, task.groups)
+        n_topics, known = len(setup.alpha), np.full(stream.n_docs, -1, np.int64) if groups is None else groups
+        z = np.empty(stream.n_tokens, topic_dtype(n_topics))
+        begin = task.run.first_document
+        _gibbs.initialise(stream.offsets, known, setup.fraction, n_topics, setup.seed, begin, z)
+        nzw, nz = np.zeros((len(setup.weights), n_topics), np.int32), np.zeros(n_topics, np.int64)
+        _gibbs.count_words(stream.words, z, units_of(setup.weights).counts, nzw, nz)
+        save_array(task.tokens.place, task.z(0), z)
+        return nzw
+
+
+def sample_walk(task: WalkTask) -> NDArray[np.int32]:
+    """Do some sweeps of a walk from the counts of all, and write its topics.
+
+    Parameters
+    ----------
+    task : WalkTask
+
+    Returns
+    -------
+    ndarray of shape (V, K), int32
+        What has come to the counts, in units.
+    """
+    with one_thread_each():
+        place = task.tokens.place
+        setup = Setup.load(place, task.folder)
+        stream, _ = open_run(task.run, task.tokens)
+        before = load_array(place, counts_name(task.folder, task.done))
+        after = _sample(setup, stream, z := task.topics(stream, len(setup.alpha)), before, task)
+        if task.drop >= 0:
+            place.remove(task.z(task.drop))
+        save_array(place, task.z(task.until), z)
+        return after - before
+
+
+def _sample(
+    setup: Setup, stream: TokenStream, z: NDArray[Any], counts: NDArray[np.int32], task: WalkTask
+) -> NDArray[np.int32]:
+    n_words, n_topics = counts.shape
+    units, padded = units_of(setup.weights), padded_topics(n_topics)
+    nzw, nz = aligned((n_words, padded), np.int32), np.zeros(padded, np.int64)
+    nzw[:, :n_topics] = counts
+    nz[:] = nzw.sum(axis=0, dtype=np.int64)
+    tokens = nzw.sum(axis=1, dtype=np.int64) // units.counts
+    room, word_bytes = np.minimum(n_topics, tokens), stream.words.itemsize
+    sampler = make_sampler(setup.algorithm, nzw, nz, room, setup.alpha, setup.eta, units, word_bytes)
+    if setup.algorithm == "sparse":
+        sampler.load(nzw)
+    stretch, stop = Stretch(stream, z, 0, stream.n_docs, task.run.first_document), threading.Event()
+    for sweep in range(task.done + 1, task.until + 1):
+        walk(sampler, setup.seed, sweep, [stretch], stop)
+    if setup.algorithm == "sparse":
+        sampler.store(nzw)
+    return nzw[:, :n_topics]
+
+
+def look_at_walk(task: WalkTask) -> int:
+    """The documents' part of the joint likelihood, in steps (`fastvbow.topics.joint`).
+
+    Parameters
+    ----------
+    task : WalkTask
+    """
+    with one_thread_each():
+        setup = Setup.load(task.tokens.place, task.folder)
+        stream, _ = open_run(task.run, task.tokens)
+        z = task.topics(stream, len(setup.alpha))
+        counted = count_topics(stream, z, setup.weights, len(setup.alpha))
+        return sum(document_terms(ndz, setup.alpha) for _, _, ndz in counted)
