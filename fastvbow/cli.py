@@ -41,6 +41,7 @@ from fastvbow.cli_options import (
     LogJson,
     MaxErrorRate,
     MaxMemory,
+    MergeEvery,
     Model,
     MostTopics,
     Origin,
@@ -56,6 +57,7 @@ from fastvbow.cli_options import (
     Sweeps,
     TopicCount,
     Train,
+    Walks,
     Weights,
     Words,
     asked_for,
@@ -129,6 +131,8 @@ def run(
     topics: TopicCount = str(_TOPICS.topics),
     most_topics: MostTopics = _TOPICS.most_topics,
     sweeps: Sweeps = _TOPICS.sweeps,
+    walks: Walks = _TOPICS.walks,
+    merge_every: MergeEvery = _TOPICS.merge_every,
     weights: Weights = _WEIGHTS,
     features: Features = ",".join(_EXTRACT.features),
     model: Model = _EXTRACT.model,
@@ -164,7 +168,7 @@ def run(
             extract_config=extract_config(features, keypoints, side, model, embeddings),
             extract_options=extract_options(executor, max_memory, retry, max_error_rate, limit, batch),
             vocabulary_config=VocabularyConfig(words=words, fusion=fusion, train=train, seed=seed),
-            topics_config=topics_config(topics, most_topics, sweeps, weights, seed),
+            topics_config=topics_config(topics, most_topics, sweeps, weights, seed, walks, merge_every),
             asked=asked_for(context),
             labels=labels,
             jobs=jobs,
@@ -308,6 +312,8 @@ def topics(
     topics: TopicCount = str(_TOPICS.topics),
     most_topics: MostTopics = _TOPICS.most_topics,
     sweeps: Sweeps = _TOPICS.sweeps,
+    walks: Walks = _TOPICS.walks,
+    merge_every: MergeEvery = _TOPICS.merge_every,
     weights: Weights = _WEIGHTS,
     seed: Seed = 0,
     jobs: Jobs = -1,
@@ -318,7 +324,7 @@ def topics(
     with working(quiet) as display:
         from fastvbow import pipeline
 
-        config = topics_config(topics, most_topics, sweeps, weights, seed)
+        config = topics_config(topics, most_topics, sweeps, weights, seed, walks, merge_every)
         card = pipeline.topics(project, config, jobs=jobs, listener=display)
     stage_done(card, as_json)
 

@@ -61,6 +61,10 @@ TopicCount = Annotated[
 ]
 MostTopics = Annotated[int, typer.Option(help="The most topics that auto proposes.")]
 Sweeps = Annotated[int, typer.Option(help="Gibbs sweeps over the corpus.")]
+Walks = Annotated[
+    int, typer.Option(help="Parts of the corpus that are sampled side by side; 0: by its size, 16 at most.")
+]
+MergeEvery = Annotated[int, typer.Option(help="Sweeps after which these parts put their counts together.")]
 Weights = Annotated[str, typer.Option(help="How much a word of each modality counts.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same groups.")]
 ChoiceSeed = Annotated[int, typer.Option(help="The same seed chooses the same photographs.")]
@@ -146,10 +150,18 @@ def extract_options(
     )
 
 
-def topics_config(topics: str, most_topics: int, sweeps: int, weights: str, seed: int) -> TopicsConfig:
+def topics_config(
+    topics: str, most_topics: int, sweeps: int, weights: str, seed: int, walks: int, merge_every: int
+) -> TopicsConfig:
     """What the options of topics say."""
     return TopicsConfig(
-        topics=topics_of(topics), most_topics=most_topics, sweeps=sweeps, weights=weights_of(weights), seed=seed
+        topics=topics_of(topics),
+        most_topics=most_topics,
+        sweeps=sweeps,
+        weights=weights_of(weights),
+        seed=seed,
+        walks=walks,
+        merge_every=merge_every,
     )
 
 

@@ -83,7 +83,7 @@ def topics(
         Threads; None or -1: all processors. The topics are the same for any number.
     executor : Executor, optional
         Where shards are worked on, such as Dask's ``client.get_executor()``; None: `jobs` threads of this process.
-        Changes no byte of the result. What a call that ended early has left is gone on from (`fastvbow.pipeline.topic_shards`).
+        Changes no byte of the result. A call that was ended is gone on with (`fastvbow.pipeline.topic_shards`).
     listener : Listener, optional
 
     Raises

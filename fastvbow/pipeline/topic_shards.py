@@ -44,6 +44,7 @@ from fastvbow.topics.initial import (
 )
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.shards import ShardTokens, load_array, save_array
+from fastvbow.topics.topic_number import Proposal
 from fastvbow.words.vocabulary import Vocabulary
 
 __all__ = ["ShardTask", "Shards", "assign_shard", "embed_shard", "infer_shard", "open_training", "take_landmarks"]
@@ -234,7 +235,7 @@ class Shards:
         self._place, self._ranges, self._listener = project.place, ranges, listener
 
     def start(
-        self, of_words: bool, n_topics: int | None, propose: Callable[[NDArray[np.float32]], Any], seed: int
+        self, of_words: bool, n_topics: int | None, propose: Callable[[NDArray[np.float32]], Proposal], seed: int
     ) -> Start:
         """The groups that the sampler starts from, in ``groups/``, and how many topics there are.
 
@@ -296,13 +297,15 @@ class Shards:
     def _find_axes(self) -> None:
         self._each(take_landmarks)
         with one_thread_each(), no_numerical_warnings():
-            axes = root_axes(np.concatenate(list(self.arrays("landmarks")))) or (np.zeros(0), np.zeros((0, 0)))
-        for name, array in zip(("mean", "components"), axes, strict=True):
-            save_array(self._place, f"{self.folder}/{name}.npy", array)
+            axes = root_axes(np.concatenate(list(self.arrays("landmarks"))))
+        mean, components = (np.zeros(0), np.zeros((0, 0))) if axes is None else axes
+        save_array(self._place, f"{self.folder}/mean.npy", mean)
+        save_array(self._place, f"{self.folder}/components.npy", components)
 
     def _drawn(self, n_known: list[int], seed: int, most: int | None = None) -> NDArray[np.float32]:
         """The rows of `drawn_landmarks`, of the embedding's shards."""
-        chosen, first, rows = drawn_landmarks(sum(n_known), seed=seed, most=most), 0, []
+        chosen, first = drawn_landmarks(sum(n_known), seed=seed, most=most), 0
+        rows: list[NDArray[np.float32]] = []
         for n, task in zip(n_known, self._tasks(), strict=True):
             here = chosen[(chosen >= first) & (chosen < first + n)] - first
             if len(here) or not rows:

@@ -60,8 +60,7 @@ def initial_groups(
 
 def known_rows(embedding: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Of which documents something is known: (n_docs,)."""
-    known: NDArray[np.bool_] = np.isfinite(embedding).all(axis=1)
-    return known
+    return np.asarray(np.isfinite(embedding).all(axis=1))
 
 
 def drawn_landmarks(n_known: int, *, seed: int, most: int | None = None) -> NDArray[np.int64]:

@@ -66,7 +66,7 @@ def document_terms(ndz: NDArray[np.float64], alpha: NDArray[np.float64]) -> int:
     return int(np.rint((terms.sum(axis=1) + lengths) * STEPS).astype(np.int64).sum())
 
 
-def joint_likelihood(nzw: NDArray[np.float64], nz: NDArray[np.float64], eta: float, documents: int) -> float:
+def joint_likelihood(nzw: NDArray[np.float64], nz: NDArray[Any], eta: float, documents: int) -> float:
     """log p(w, z) per token, tokens counted by weight.
 
     Parameters

@@ -109,7 +109,17 @@ class WalkTask:
 
     def z(self, sweep: int) -> str:
         """The file of the walk's topics."""
-        return f"{self.folder}/z/walk-{self.walk:05d}.sweep-{sweep:05d}.npy"
+        return self.file(f"sweep-{sweep:05d}")
+
+    def file(self, kind: str) -> str:
+        """A file of the walk."""
+        return f"{self.folder}/z/walk-{self.walk:05d}.{kind}.npy"
+
+    def stream(self) -> TokenStream:
+        """The walk's tokens, memory-mapped."""
+        place = self.tokens.place
+        words = load_array(place, self.file("words"), mapped=True)
+        return TokenStream(words, load_array(place, self.file("offsets")), self.tokens.n_words)
 
     def topics(self, stream: TokenStream, n_topics: int) -> NDArray[Any]:
         """The walk's topics of the state to go on from."""
@@ -123,7 +133,7 @@ class WalkTask:
 
 
 def draw_topics(task: WalkTask) -> NDArray[np.int32]:
-    """Draw the first topics of a walk and write them.
+    """Put a walk's tokens together, draw their first topics, and write both.
 
     Parameters
     ----------
@@ -136,14 +146,17 @@ def draw_topics(task: WalkTask) -> NDArray[np.int32]:
     """
     with one_thread_each():
         setup = Setup.load(task.tokens.place, task.folder)
+        place = task.tokens.place
         stream, groups = open_run(task.run, task.tokens, task.groups)
+        save_array(place, task.file("words"), stream.words)
+        save_array(place, task.file("offsets"), stream.offsets)
         n_topics, known = len(setup.alpha), np.full(stream.n_docs, -1, np.int64) if groups is None else groups
         z = np.empty(stream.n_tokens, topic_dtype(n_topics))
         begin = task.run.first_document
         _gibbs.initialise(stream.offsets, known, setup.fraction, n_topics, setup.seed, begin, z)
         nzw, nz = np.zeros((len(setup.weights), n_topics), np.int32), np.zeros(n_topics, np.int64)
         _gibbs.count_words(stream.words, z, units_of(setup.weights).counts, nzw, nz)
-        save_array(task.tokens.place, task.z(0), z)
+        save_array(place, task.z(0), z)
         return nzw
 
 
@@ -161,8 +174,7 @@ def sample_walk(task: WalkTask) -> NDArray[np.int32]:
     """
     with one_thread_each():
         place = task.tokens.place
-        setup = Setup.load(place, task.folder)
-        stream, _ = open_run(task.run, task.tokens)
+        setup, stream = Setup.load(place, task.folder), task.stream()
         before = load_array(place, counts_name(task.folder, task.done))
         after = _sample(setup, stream, z := task.topics(stream, len(setup.alpha)), before, task)
         if task.drop >= 0:
@@ -200,8 +212,7 @@ def look_at_walk(task: WalkTask) -> int:
     task : WalkTask
     """
     with one_thread_each():
-        setup = Setup.load(task.tokens.place, task.folder)
-        stream, _ = open_run(task.run, task.tokens)
+        setup, stream = Setup.load(task.tokens.place, task.folder), task.stream()
         z = task.topics(stream, len(setup.alpha))
         counted = count_topics(stream, z, setup.weights, len(setup.alpha))
         return sum(document_terms(ndz, setup.alpha) for _, _, ndz in counted)

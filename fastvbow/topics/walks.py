@@ -1,12 +1,14 @@
 """Training whose walks are tasks that may be done elsewhere (AD-LDA, Newman et al. 2009).
 
-A walk's tokens stay in their shards and its topics in a file, so that a task needs their names alone: it reads both,
-samples from the counts that all walks had together, writes the topics beside and returns by how much its counts have
-changed. These sums of whole numbers are made in a tree (`fastvbow.reducing`), so the caller receives one array of V x K
-numbers a merge, however many walks there are. What comes out is `GibbsLDA`'s training with as many walks, to the byte.
+A walk's tokens stand in one file and their topics in another one, so that a task needs their names alone: it reads
+both, samples from the counts that all walks had together, writes the topics beside and returns by how much its counts
+have changed. These sums of whole numbers are made in a tree (`fastvbow.reducing`), so the caller receives one array of
+V x K numbers a merge, however many walks there are. What comes out is `GibbsLDA`'s training with as many walks, to the
+byte.
 
-While it works, a walk holds its tokens and their topics: 3 bytes a token (more than 256 topics: 4; more than 65,536
-words: 2 more). A corpus of 3e10 tokens wants some thousand walks, of 100 MB each.
+While it works, a walk maps its tokens (2 bytes each, 4 for more than 65,536 words) and holds their topics (1 byte, 2
+for more than 256). A corpus of 3e10 tokens wants some thousand walks, of 100 MB each. On disk the training takes 2 + 2
+bytes a token.
 
 Format ``fastvbow-lda-walks``, version 1
 ----------------------------------------
@@ -14,6 +16,7 @@ The state of a training stands in a folder of the project. A writer MUST give an
 
 - ``setup.npz`` MUST hold ``alpha`` (K,), ``eta``, ``weights`` (V,) and ``fraction`` as float64, ``seed`` as uint64 and
   ``algorithm``, a text.
+- ``z/walk-NNNNN.words.npy`` and ``z/walk-NNNNN.offsets.npy`` MUST hold a walk's tokens, as in `TokenStream`.
 - ``counts.sweep-NNNNN.npy`` MUST hold the counts of words in topics, (V, K) int32, after that sweep, and
   ``total.sweep-NNNNN.npy`` the sum over the samples until then, (V, K) float64.
 - ``z/walk-NNNNN.sweep-NNNNN.npy`` MUST hold the topics of a walk's tokens, uint8 (K <= 256) or uint16.
@@ -59,6 +62,10 @@ def _add_counts(parts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
     for part in parts[1:]:
         total += part
     return total
+
+
+def _add_steps(parts: Sequence[int]) -> int:
+    return sum(parts)
 
 
 def _total_name(folder: str, sweep: int) -> str:
@@ -157,7 +164,7 @@ class WalkChain:
 
     def log_likelihood(self) -> float:
         """Collapsed joint log p(w, z) per token, tokens counted by weight (`fastvbow.topics.joint`)."""
-        documents = reduce_tasks(self._executor, look_at_walk, sum, self._tasks(), ahead=self._ahead)
+        documents = reduce_tasks(self._executor, look_at_walk, _add_steps, self._tasks(), ahead=self._ahead)
         nz = self.nzw.sum(axis=0, dtype=np.int64)
         return joint_likelihood(self.word_topics(), nz * self.unit, self.eta, documents)
 

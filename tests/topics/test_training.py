@@ -8,9 +8,8 @@ from sklearn.base import clone
 from topics.planted import corpus, draw, stream_of
 
 from fastvbow.errors import ProjectError, StoreCorruptError, UsageError
-from fastvbow.topics import GibbsLDA, TokenStream
+from fastvbow.topics import GibbsLDA, TokenStream, measuring, walking
 from fastvbow.topics import chain as chains
-from fastvbow.topics import measuring, walking
 from fastvbow.topics.chain import Chain
 from fastvbow.topics.fitting import algorithm_for
 from fastvbow.topics.priors import LEAST, fit_alpha, fit_eta
