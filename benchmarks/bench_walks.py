@@ -2,9 +2,9 @@
 
     python benchmarks/bench_walks.py PROJECT... [--seeds 3]
 
-Projects are those of labelled folders (``fastvbow run SOURCE -o PROJECT --topics K --labels parent``). The perplexity is
-that of document completion of the trained documents, accuracy that of the likeliest topics matched one to one with the
-labels. Looks at the likelihood are 10 sweeps apart, so that they put no counts together that are not to be.
+Projects are those of labelled folders (``fastvbow run SOURCE -o PROJECT --topics K --labels parent``). The perplexity
+is that of document completion of the trained documents, accuracy that of the likeliest topics matched one to one with
+the labels. Looks at the likelihood are 10 sweeps apart, so that they put no counts together that are not to be.
 """
 
 from __future__ import annotations

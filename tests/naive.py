@@ -230,6 +230,26 @@ def sparse_sweep(documents, z, weights, alpha, eta, seed, number, nzw):
                 counts[k] += weights[w]
 
 
+def walks(documents, z, weights, alpha, eta, seed, n_sweeps, V, *, edges, merges, algorithm):
+    """Change z in place: runs of documents from `edges`, each sampled from its own counts until all merge theirs."""
+    K = len(alpha)
+    runs = list(itertools.pairwise(edges))
+    own = [count(documents, z, weights, V, K)[0] for _ in runs]
+    for number in range(1, n_sweeps + 1):
+        for (begin, end), nzw in zip(runs, own, strict=True):
+            # documents outside the run are empty, so that each keeps its number
+            inside = [words if begin <= d < end else [] for d, words in enumerate(documents)]
+            topics = [z[d] if words else [] for d, words in enumerate(inside)]
+            if algorithm == "sparse":
+                sparse_sweep(inside, topics, weights, alpha, eta, seed, number, nzw)
+            else:
+                width = {"exact": 8, "lockstep": 16}[algorithm]
+                how = {"width": width, "exact": algorithm == "exact"}
+                sweep(inside, topics, weights, alpha, eta, seed, number, nzw, **how)
+        if number in merges:
+            own = [count(documents, z, weights, V, K)[0] for _ in runs]
+
+
 def log_joint(documents, z, weights, alpha, eta, V):
     """log p(w, z) per token, every cell of every table."""
     nzw, ndz = count(documents, z, weights, V, len(alpha))

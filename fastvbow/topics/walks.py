@@ -229,7 +229,10 @@ class WalkChain:
             parts, wanted = [left[:size]], size - len(left[:size])
             left = left[size:]
             while wanted:
-                task = next(walks)
+                if (task := next(walks, None)) is None:
+                    raise StoreCorruptError(
+                        f"the topics in {self._folder} are fewer than the tokens: delete that folder and run again"
+                    )
                 left = load_array(self._place, task.z(self._done), mapped=True)
                 parts.append(left[:wanted])
                 left, wanted = left[wanted:], wanted - len(left[:wanted])
