@@ -317,15 +317,17 @@ def topics(
     weights: Weights = _WEIGHTS,
     seed: Seed = 0,
     jobs: Jobs = -1,
+    executor: Executor = _OPTIONS.executor,
+    scheduler: Scheduler = "",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Model the photographs as mixtures of topics."""
-    with working(quiet) as display:
+    with working_with(executor, scheduler, jobs, quiet) as (display, workers):
         from fastvbow import pipeline
 
         config = topics_config(topics, most_topics, sweeps, weights, seed, walks, merge_every)
-        card = pipeline.topics(project, config, jobs=jobs, listener=display)
+        card = pipeline.topics(project, config, jobs=jobs, executor=workers, listener=display)
     stage_done(card, as_json)
 
 

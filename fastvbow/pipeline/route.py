@@ -166,7 +166,7 @@ def run(
         check_enough_images(extracted.outputs["images"] - extracted.outputs["skipped"], n_needed)
         worded = timed("vocabulary", _vocabulary(folder, taken, vocabulary_config, jobs, executor, listener))
         timed("encode", pipeline.encode(project, encode_config, jobs=jobs, executor=executor, listener=listener))
-        modelled = timed("topics", _topics(folder, taken, topics_config, jobs, listener))
+        modelled = timed("topics", _topics(folder, taken, topics_config, jobs, executor, listener))
         grouped = timed("groups", pipeline.groups(project, labels=labels, by="topics", listener=listener))
         reported = timed("report", pipeline.report(project, jobs=jobs, executor=executor, listener=listener))
     seconds["total"] = round(time.perf_counter() - started, 3)
@@ -207,12 +207,17 @@ def _vocabulary(
 
 
 def _topics(
-    folder: ProjectFolder, origin: Origin | None, config: TopicsConfig, jobs: int | None, listener: Listener
+    folder: ProjectFolder,
+    origin: Origin | None,
+    config: TopicsConfig,
+    jobs: int | None,
+    executor: Executor | None,
+    listener: Listener,
 ) -> StageCard:
     if origin is None or origin.model is None:
-        return pipeline.topics(folder.root, config, jobs=jobs, listener=listener)
+        return pipeline.topics(folder.root, config, jobs=jobs, executor=executor, listener=listener)
     from fastvbow.pipeline.taking_over import take_model, take_names
 
-    card = take_model(folder, origin.model, jobs=effective_jobs(jobs), listener=listener)
+    card = take_model(folder, origin.model, jobs=effective_jobs(jobs), executor=executor, listener=listener)
     take_names(folder, origin.names)
     return card

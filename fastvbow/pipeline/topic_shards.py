@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from fastvbow.events import Event, Listener
 from fastvbow.executors import one_thread_each, run_tasks
 from fastvbow.features.store import FeatureShard
+from fastvbow.pipeline.crew import check_crew
 from fastvbow.pipeline.shards import ranges_of
 from fastvbow.pipeline.stage import no_numerical_warnings
 from fastvbow.places import Place
@@ -229,6 +230,7 @@ class Shards:
     def __init__(
         self, project: ProjectFolder, n_words: int, executor: Executor, jobs: int, folder: str, listener: Listener
     ) -> None:
+        check_crew(executor, project)
         ranges = ranges_of(project.require("extract").outputs)
         self.tokens = ShardTokens(project.place, len(ranges), n_words)
         self.folder, self.executor, self.jobs = folder, executor, jobs

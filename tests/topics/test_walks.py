@@ -41,7 +41,7 @@ def streams() -> list[TokenStream]:
 @pytest.fixture(autouse=True)
 def unflushed(monkeypatch):
     """Nothing here tells of power cuts, and flushing small files takes most of the time."""
-    monkeypatch.setattr("fastvbow.project.flush", lambda path: None)
+    monkeypatch.setattr("fastvbow.replacing.flush", lambda path: None)
 
 
 @pytest.fixture
