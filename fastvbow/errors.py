@@ -12,6 +12,7 @@
     ├── MissingExtraError (ImportError)      an optional package; carries the exact pip line
     ├── ProviderUnavailableError (RuntimeError)   the device asked for cannot run the model
     ├── ClusterError (RuntimeError)          Dask's scheduler or workers are gone, or cannot be used
+    ├── StoreError (RuntimeError)            an object store does not answer, or refuses
     ├── Cancelled                            the caller ended it: `fastvbow.cancelling`
     └── ImageError (ValueError)              one photograph cannot be read; the route reports it and goes on
 
@@ -34,6 +35,7 @@ __all__ = [
     "ProviderUnavailableError",
     "StageMissingError",
     "StoreCorruptError",
+    "StoreError",
     "TooManySkippedError",
     "UsageError",
 ]
@@ -80,6 +82,10 @@ class ImageError(FastvbowError, ValueError):
 
 class ClusterError(FastvbowError, RuntimeError):
     """The machines that should do the work are gone, or cannot be used; what is finished stays."""
+
+
+class StoreError(FastvbowError, RuntimeError):
+    """An object store does not answer, or refuses what is asked of it; what is finished stays."""
 
 
 class MissingExtraError(FastvbowError, ImportError):

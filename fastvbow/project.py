@@ -3,7 +3,8 @@
 Format ``fastvbow-project``, version 1
 --------------------------------------
 - ``project.json`` MUST hold ``format``, ``version`` (an integer), ``created_by`` and ``source`` (the image folder's
-  absolute path as a ``file://`` URI, which holds any bytes that a path may have); it MAY hold ``source_is_file`` (true
+  absolute path as a ``file://`` URI, which holds any bytes that a path may have, or the URL of a bucket as
+  `fastvbow.stores` reads it); it MAY hold ``source_is_file`` (true
   where the source is one image file). A reader MUST refuse a greater version than its own and MUST open every smaller
   one.
 - ``stages/NAME.json`` is the card of a finished stage: its parameters, the fingerprints of the stages that fed it, what
@@ -46,7 +47,6 @@ import hashlib
 import os
 import shutil
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ from fastvbow.changes import CHANGE, complete_change, flush
 from fastvbow.errors import ProjectError, StageMissingError, StoreCorruptError
 from fastvbow.places import Place, SharedFolder
 from fastvbow.replacing import replace_file, replace_folder, scratch_file
+from fastvbow.stores import url_of
 
 __all__ = [
     "FORMAT",
@@ -153,14 +154,16 @@ class ProjectFolder:
         return SharedFolder(self.root.absolute())
 
     @property
-    def source(self) -> Path:
-        """The image folder that the project was made from."""
+    def source(self) -> Path | str:
+        """The image folder that the project was made from; a str is the URL of a bucket."""
+        if not self.manifest.source.startswith("file://"):
+            return self.manifest.source
         return Path(os.fsdecode(unquote_to_bytes(self.manifest.source.removeprefix("file://"))))
 
     @property
-    def image_root(self) -> Path:
-        """The folder that the images' paths are relative to."""
-        return self.source.parent if self.manifest.source_is_file else self.source
+    def image_root(self) -> Path | str:
+        """The folder that the images' paths are relative to; a str is the URL of a bucket."""
+        return Path(self.source).parent if self.manifest.source_is_file else self.source
 
     @classmethod
     def open(cls, root: Path) -> ProjectFolder:
@@ -201,7 +204,7 @@ class ProjectFolder:
         return found
 
     @classmethod
-    def create(cls, root: Path, source: Path, created_by: str) -> ProjectFolder:
+    def create(cls, root: Path, source: Path | str, created_by: str) -> ProjectFolder:
         """Open the project at `root`, or make one there for the images of `source`.
 
         Raises
@@ -209,12 +212,18 @@ class ProjectFolder:
         ProjectError
             `root` cannot be written, holds something else, belongs to another source, or lies inside `source`.
         """
-        root, source = root.absolute(), source.resolve()
-        if root.resolve().is_relative_to(source) and source.is_dir():
-            raise ProjectError(
-                f"the project {root} lies inside the image folder {source}, which is never written to: choose another"
-            )
-        manifest = Manifest(FORMAT, VERSION, created_by, source.as_uri(), source.is_file())
+        root, url = root.absolute(), url_of(source)
+        if url is None:
+            folder = Path(source).resolve()
+            whole: Path | str = folder
+            manifest = Manifest(FORMAT, VERSION, created_by, folder.as_uri(), folder.is_file())
+            if root.resolve().is_relative_to(folder) and folder.is_dir():
+                raise ProjectError(
+                    f"the project {root} lies inside the image folder {folder}, which is never written to: choose "
+                    "another -o"
+                )
+        else:
+            whole, manifest = url, Manifest(FORMAT, VERSION, created_by, url, False)
         try:
             if not (root / "project.json").exists():
                 root.mkdir(parents=True, exist_ok=True)
@@ -225,8 +234,8 @@ class ProjectFolder:
                         with replace_file(root / "project.json") as path:
                             path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
             project = cls.open(root)
-            if project.source != source:
-                raise ProjectError(f"{root} is the project of {project.source}, not of {source}: choose another -o")
+            if project.source != whole:
+                raise ProjectError(f"{root} is the project of {project.source}, not of {whole}: choose another -o")
             return project
         except OSError as error:
             raise ProjectError(f"cannot write the project folder {root}: {error.strerror}: choose another -o") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastvbow.images.listing import Listing, stat_files
+from fastvbow.images.listing import Listing
 from fastvbow.images.table import ImageTable
 
 __all__ = ["SUFFIXES", "find"]
@@ -25,7 +25,7 @@ def files_table(listing: Listing, images: list[bytes], n_others: int) -> ImageTa
             f"{len(listing.packed)} files were passed over that may hold images ({listing.packed[0]!r} is one), for "
             f"{listing.source} holds image files too: to read them, name one, or a folder of them alone, as the source"
         )
-    sizes, mtimes = stat_files(listing.root, images)
+    sizes, mtimes = listing.stat(images)
     return ImageTable.from_paths(
         listing.root, images, sizes, mtimes, n_others=n_others, unlisted=listing.unlisted, warnings=warnings
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +48,10 @@ class Listing:
 
     Attributes
     ----------
-    source : Path
-        As it was given.
+    source : Path or str
+        As it was given; a str is the URL of a bucket.
     root : bytes
-        The folder, resolved; of a single file the one that it lies in.
+        The folder, resolved; of a single file the one that it lies in; the URL of a bucket.
     file : bytes or None
         The name of the file, where the source is a single one; `images` and `packed` are empty then.
     images : list of bytes
@@ -62,15 +62,25 @@ class Listing:
         How many other files there are.
     unlisted : list of str
         Folders that could not be listed, with the reason.
+    stated : mapping of bytes to (int, int), optional
+        Bytes and modification time in nanoseconds of each image, where the listing has told them.
     """
 
-    source: Path
+    source: Path | str
     root: bytes
     file: bytes | None
     images: list[bytes]
     packed: list[bytes]
     n_others: int
     unlisted: list[str]
+    stated: Mapping[bytes, tuple[int, int]] | None = None
+
+    def stat(self, images: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Sizes and modification times of images, as `stat_files` gives them."""
+        if self.stated is None:
+            return stat_files(self.root, images)
+        found = np.array([self.stated[raw] for raw in images], np.int64).reshape(-1, 2)
+        return found[:, 0].copy(), found[:, 1].copy()
 
     def with_suffix(self, suffixes: tuple[bytes, ...]) -> list[bytes]:
         """The single file, or the packed ones, where the name ends so (either case)."""

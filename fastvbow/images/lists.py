@@ -36,8 +36,8 @@ def find(listing: Listing) -> ImageTable | None:
         return None
     try:
         if listing.with_suffix((b".csv",)):
-            return paths_table(listing, _read_csv(listing.source))
-        lines = listing.source.read_bytes().removeprefix(_BOM).splitlines()
+            return paths_table(listing, _read_csv(Path(listing.source)))
+        lines = Path(listing.source).read_bytes().removeprefix(_BOM).splitlines()
     except (OSError, csv.Error) as error:
         raise UsageError(f"cannot read the list {listing.source}: {error}") from None
     return paths_table(listing, lines)
@@ -61,7 +61,7 @@ def paths_table(listing: Listing, paths: Iterable[bytes]) -> ImageTable:
     NoImagesError
         There is no entry.
     """
-    folders = {listing.root + b"/", os.fsencode(listing.source.parent.absolute()) + b"/"}
+    folders = {listing.root + b"/", os.fsencode(Path(listing.source).parent.absolute()) + b"/"}
     found: set[bytes] = set()
     n_given = 0
     for entry in paths:

@@ -13,8 +13,10 @@ from typing import Protocol
 
 from fastvbow.errors import NoImagesError
 from fastvbow.images import ade20k, folder, lists, parallel, parquet, tar
+from fastvbow.images.bucket import list_bucket
 from fastvbow.images.listing import SUFFIXES, Listing, list_source
 from fastvbow.images.table import ImageTable
+from fastvbow.stores import url_of
 
 __all__ = ["KINDS", "SUFFIXES", "scan"]
 
@@ -32,18 +34,19 @@ KINDS: tuple[Kind, ...] = (lists, tar, parquet, ade20k, parallel, folder)
 """The kinds of sources, in the order in which they are tried."""
 
 
-def scan(source: Path) -> ImageTable:
+def scan(source: Path | str) -> ImageTable:
     """List the photographs of a source.
 
     It may be a folder (its subfolders included) of image files, one in a layout of ADE20K or with parallel folders of
     masks, one without image files that holds ``.tar`` files or Parquet files with images' bytes; or a single file:
     ``.tar``, ``.parquet`` (of images or of paths), ``.txt`` (a path a line), ``.csv`` (with a column of paths), or one
-    image. The order depends on neither file system nor locale.
+    image. The URL of a bucket, or of a folder in one, is listed as a folder of image files is. The order depends on
+    neither file system nor locale.
 
     Parameters
     ----------
-    source : Path
-        The folder or file; it is only read.
+    source : Path or str
+        The folder or file, or a URL (see `fastvbow.stores`); it is only read.
 
     Returns
     -------
@@ -56,8 +59,11 @@ def scan(source: Path) -> ImageTable:
         `source` does not exist, cannot be listed, or is damaged or compressed.
     NoImagesError
         It holds no image.
+    StoreError
+        The bucket cannot be reached.
     """
-    listing = list_source(source, tuple(suffix for kind in KINDS for suffix in kind.SUFFIXES))
+    suffixes, url = tuple(suffix for kind in KINDS for suffix in kind.SUFFIXES), url_of(source)
+    listing = list_source(Path(source), suffixes) if url is None else list_bucket(url, suffixes)
     for kind in KINDS:
         table = kind.find(listing)
         if table is not None:

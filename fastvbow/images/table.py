@@ -17,6 +17,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fastvbow.errors import StoreCorruptError
+from fastvbow.images.bucket import read_object
 from fastvbow.images.containers import read_row, read_slice
 from fastvbow.images.decode import read_bytes
+from fastvbow.stores import url_of
 
 __all__ = ["ImageTable", "Places", "image_id_of", "readable"]
 
@@ -145,7 +148,7 @@ class ImageTable:
     Attributes
     ----------
     root : bytes
-        The folder that the paths are relative to.
+        The folder that the paths are relative to, or the URL of a bucket (see `fastvbow.images.bucket`).
     raw_paths : list of bytes
         Relative paths as the file system has them; of an image inside a container: ``CONTAINER/NAME``.
     names : list of str
@@ -206,16 +209,22 @@ class ImageTable:
             places=places,
         )
 
+    @cached_property
+    def url(self) -> str | None:
+        """`root` as a URL, where the images lie in a bucket."""
+        return url_of(self.root)
+
     def path(self, index: int) -> Path:
-        """Where an image lies; inside a container it is no path to open, but tells a person where to look."""
+        """Where an image lies; inside a container or a bucket it is no path to open, but tells a person where to
+        look."""
         return Path(os.fsdecode(os.path.join(self.root, self.raw_paths[index])))
 
     def is_file(self, index: int) -> bool:
         """Whether an image is a file by itself, which `path` leads to."""
-        return self.places is None or bool(self.places.which[index] < 0)
+        return self.url is None and (self.places is None or bool(self.places.which[index] < 0))
 
     def read(self, index: int) -> bytes:
-        """The bytes of an image, from its file or its container. Threads may call it at once.
+        """The bytes of an image, from its file, container or bucket. Threads may call it at once.
 
         Raises
         ------
@@ -223,7 +232,11 @@ class ImageTable:
             It cannot be read, is empty, or its container is no longer the one that was scanned.
         OSError
             The machine has run out of memory or open files.
+        StoreError
+            The bucket cannot be reached: that tells nothing of the image.
         """
+        if self.url is not None:
+            return read_object(self.url, self.raw_paths[index])
         places = self.places
         if places is None or places.which[index] < 0:
             return read_bytes(os.path.join(self.root, self.raw_paths[index]))
@@ -299,8 +312,8 @@ class ImageTable:
             raise _unreadable(path, error) from None
 
     @classmethod
-    def load(cls, path: Path, root: Path) -> ImageTable:
-        """Read ``images.parquet`` of a project whose images lie under `root`."""
+    def load(cls, path: Path, root: Path | str) -> ImageTable:
+        """Read ``images.parquet`` of a project whose images lie under `root`, a folder or a URL."""
         try:
             table = pq.read_table(path)
             older = not set(_PLACES.names) & set(table.column_names)

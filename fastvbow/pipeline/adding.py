@@ -46,6 +46,7 @@ from fastvbow.pipeline.taking_over import take_model, take_vocabulary
 from fastvbow.pipeline.topic_modelling import token_streams
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, replace_file
+from fastvbow.stores import url_of
 from fastvbow.topics.inference import likeliest_topics
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.words.vocabulary import Vocabulary
@@ -152,8 +153,13 @@ def add(
     workers, options = effective_jobs(jobs), options or ExtractOptions()
     check_device(device)
     given = None if embeddings is None else EmbeddingFile(embeddings)
-    scanned = scan(source)
     folder = ProjectFolder.open(project)
+    if (url := url_of(source) or url_of(str(folder.source))) is not None:
+        raise UsageError(
+            f"photographs can be added from folders to projects of folders, not with {url}: 'fastvbow run' on the "
+            "bucket describes what is new there and groups all photographs again; 'fastvbow assign' groups new ones"
+        )
+    scanned = scan(source)
     if source.is_dir() and folder.root.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"the project {project} lies inside the source {source}: name the folder of the photographs")
     with folder.lock():

@@ -120,8 +120,12 @@ def export(
     _check_arguments(to, prefix, split, uncertain_below)
     folder = ProjectFolder.open(project)
     for inside, what in ((folder.root, "project"), (folder.source, "source")):
-        if output.resolve().is_relative_to(inside.resolve()) and inside.resolve().is_dir():
+        if isinstance(inside, Path) and output.resolve().is_relative_to(inside.resolve()) and inside.resolve().is_dir():
             raise UsageError(f"the output {output} lies inside the {what} {inside}: choose another -o")
+    if to == "folders" and not isinstance(folder.source, Path):
+        raise UsageError(
+            f"the photographs lie in {folder.source}, to which no link can lead: take --to csv, which names each"
+        )
     _check_free(output, overwrite)
     card = require_groups(folder)
     names = load_names(folder)

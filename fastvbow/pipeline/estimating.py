@@ -60,7 +60,7 @@ class Estimate:
 
 
 def estimate(
-    source: Path,
+    source: Path | str,
     project: Path,
     config: ExtractConfig | None = None,
     *,

@@ -64,7 +64,7 @@ def check_writable_name(path: Path) -> None:
 
 
 def extract(
-    source: Path,
+    source: Path | str,
     project: Path,
     config: ExtractConfig | None = None,
     *,
@@ -81,8 +81,8 @@ def extract(
 
     Parameters
     ----------
-    source : Path
-        The photographs (see `fastvbow.images.sources.scan`); they are only read.
+    source : Path or str
+        The photographs, or the URL of a bucket (see `fastvbow.images.sources.scan`); they are only read.
     project : Path
         The project folder; made if missing.
     config : ExtractConfig, optional
@@ -132,7 +132,7 @@ def extract(
 
 
 def check_and_scan(
-    source: Path, project: Path, given: EmbeddingFile | None, *, jobs: int | None, device: str, limit: int = 0
+    source: Path | str, project: Path, given: EmbeddingFile | None, *, jobs: int | None, device: str, limit: int = 0
 ) -> tuple[ImageTable, Embeddings | None]:
     """List the images of a source, and find their embeddings if there are such, once it is known that the other
     arguments of `extract` can be used."""

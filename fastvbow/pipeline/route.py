@@ -62,7 +62,7 @@ class RunResult:
 
 
 def run(
-    source: Path,
+    source: Path | str,
     project: Path,
     *,
     origin: Path | None = None,
@@ -86,8 +86,8 @@ def run(
 
     Parameters
     ----------
-    source : Path
-        The image folder; it is only read.
+    source : Path or str
+        The image folder, or the URL of a bucket; it is only read.
     project : Path
         The project folder; made if missing.
     origin : Path, optional

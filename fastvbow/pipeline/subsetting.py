@@ -95,6 +95,8 @@ def subset(
         raise UsageError(
             f"the output {output} lies inside the source {source}, which is never written to: choose another -o"
         )
+    if table.url is not None:
+        raise UsageError(f"photographs of {source} lie in a bucket, where a list of paths cannot name them")
     if table.places is not None:
         raise UsageError(f"photographs of {source} lie inside containers, where a list of paths cannot name them")
 

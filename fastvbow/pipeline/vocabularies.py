@@ -104,7 +104,7 @@ def _train(
 def learn_vocabulary(
     shards: Sequence[FeatureShard],
     config: VocabularyConfig,
-    source: Path,
+    source: Path | str,
     *,
     jobs: int = 1,
     listener: Listener = log_events,
