@@ -83,13 +83,13 @@ def run_json(result: RunResult) -> dict[str, Any]:
 
 def run_lines(result: RunResult) -> list[str]:
     """What a run counted and where its results lie, for a person."""
-    project = result.page.parents[1]
+    project = str(result.page).removesuffix("/report/index.html")
     lines = [
         f"{result.images} images: {result.grouped} grouped, {result.skipped} skipped; {result.seconds['total']:.1f} s",
-        f"groups: {project / 'groups.parquet'}",
+        f"groups: {project}/groups.parquet",
     ]
     if result.skipped:
-        lines.append(f"skipped, with reasons: {project / 'skipped.parquet'}")
+        lines.append(f"skipped, with reasons: {project}/skipped.parquet")
     return [*lines, f"report: {result.page}"]
 
 

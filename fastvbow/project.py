@@ -59,6 +59,7 @@ from fastvbow.errors import ProjectError, StageMissingError, StoreCorruptError
 from fastvbow.places import Place, SharedFolder
 from fastvbow.replacing import replace_file, replace_folder, scratch_file
 from fastvbow.stores import url_of
+from fastvbow.working_copy import WorkingCopy, at_hand
 
 __all__ = [
     "FORMAT",
@@ -147,11 +148,27 @@ class ProjectFolder:
         self.added = root / "added.parquet"
         self.adding = root / "adding"
         self.change = root / CHANGE
+        self._copy = WorkingCopy.at(root)
 
     @property
     def place(self) -> Place:
         """Where tasks find the project, on whatever machine they are done."""
-        return SharedFolder(self.root.absolute())
+        return SharedFolder(self.root.absolute()) if self._copy is None else self._copy.store
+
+    @property
+    def shown(self) -> Path | str:
+        """What a person calls the project: its folder, or its URL."""
+        return self.root if self._copy is None else self._copy.store.url
+
+    def within(self, name: str) -> Path | str:
+        """A file of the project, as a person calls it."""
+        return self.root / name if self._copy is None else f"{self._copy.store.url.partition('?')[0]}/{name}"
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file or folder of the project is there, here or in its store."""
+        if path.exists() or self._copy is None:
+            return path.exists()
+        return bool(self._copy.store.listing(path.relative_to(self.root).as_posix()))
 
     @property
     def source(self) -> Path | str:
@@ -166,20 +183,23 @@ class ProjectFolder:
         return Path(self.source).parent if self.manifest.source_is_file else self.source
 
     @classmethod
-    def open(cls, root: Path) -> ProjectFolder:
-        """Open an existing project.
+    def open(cls, root: Path | str) -> ProjectFolder:
+        """Open an existing project, in a folder or behind a URL (see `fastvbow.working_copy`).
 
         Raises
         ------
         ProjectError
             `root` is not a project, or one that a newer fastvbow made.
+        StoreError
+            The store of a URL does not answer, or refuses.
         """
+        shown, root = root, at_hand(root)
         path = root / "project.json"
         try:
             head = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
         except FileNotFoundError:
             raise ProjectError(
-                f"{root} is not a fastvbow project (no project.json): make one with 'fastvbow run SOURCE -o {root}'"
+                f"{shown} is not a fastvbow project (no project.json): make one with 'fastvbow run SOURCE -o {shown}'"
             ) from None
         except OSError as error:
             raise ProjectError(f"cannot read {path}: {error.strerror}") from None
@@ -204,15 +224,17 @@ class ProjectFolder:
         return found
 
     @classmethod
-    def create(cls, root: Path, source: Path | str, created_by: str) -> ProjectFolder:
+    def create(cls, root: Path | str, source: Path | str, created_by: str) -> ProjectFolder:
         """Open the project at `root`, or make one there for the images of `source`.
 
         Raises
         ------
         ProjectError
             `root` cannot be written, holds something else, belongs to another source, or lies inside `source`.
+        StoreError
+            The store of a URL does not answer, or refuses.
         """
-        root, url = root.absolute(), url_of(source)
+        root, url = at_hand(root).absolute(), url_of(source)
         if url is None:
             folder = Path(source).resolve()
             whole: Path | str = folder
@@ -224,6 +246,9 @@ class ProjectFolder:
                 )
         else:
             whole, manifest = url, Manifest(FORMAT, VERSION, created_by, url, False)
+            copy = WorkingCopy.at(root)
+            if copy is not None and f"{copy.store.url}/".startswith(f"{url}/"):
+                raise ProjectError(f"the project {copy.store.url} lies inside the images of {url}: choose another -o")
         try:
             if not (root / "project.json").exists():
                 root.mkdir(parents=True, exist_ok=True)
@@ -250,7 +275,7 @@ class ProjectFolder:
         ProjectError
             Another process or thread holds it, or the folder cannot be written.
         """
-        held: set[Path] = _here.__dict__.setdefault("held", set())
+        held: dict[Path, WorkingCopy | None] = _here.__dict__.setdefault("held", {})
         root = self.root.resolve()
         if root in held:
             yield
@@ -263,14 +288,22 @@ class ProjectFolder:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ProjectError(f"another fastvbow process is working on {self.root}: wait for it to end") from None
-            self._clear_away()
-            complete_change(self.root)
-            held.add(root)
-            try:
-                yield
-            finally:
-                held.remove(root)
+                raise ProjectError(f"another fastvbow process is working on {self.shown}: wait for it to end") from None
+            with contextlib.nullcontext() if self._copy is None else self._copy.held():
+                self._clear_away()
+                complete_change(self.root)
+                held[root] = self._copy
+                try:
+                    yield
+                    self._publish()
+                finally:
+                    del held[root]
+
+    def _publish(self) -> None:
+        """Send what has changed to the store of a project that has one, while this thread holds the lock."""
+        copy = _here.__dict__.get("held", {}).get(self.root.resolve())
+        if copy is not None:
+            copy.publish()
 
     def _clear_away(self) -> None:
         for folder in (self.root, self.features, self.tokens, self.names, self.root / "stages"):
@@ -333,9 +366,11 @@ class ProjectFolder:
         if path.exists():
             path.replace(self._former(stage))
             flush(path.parent)
+            self._publish()
 
     def finish(self, card: StageCard) -> None:
         """Put a stage's card in place: from here on its output counts."""
         with replace_file(self.root / "stages" / f"{card.stage}.json") as path:
             path.write_bytes(msgspec.json.format(msgspec.json.encode(card)))
         self._former(card.stage).unlink(missing_ok=True)
+        self._publish()

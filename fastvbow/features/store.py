@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +82,8 @@ class FeatureShard:
     ----------
     folder : Path
         ``features/shard-NNNNN``.
+    bring : callable (name), optional
+        Is called before a file of the folder is read: it may have to be brought there.
 
     Raises
     ------
@@ -92,8 +94,10 @@ class FeatureShard:
         A newer fastvbow wrote it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, bring: Callable[[str], object] = lambda name: None) -> None:
+        self.folder, self._bring = folder, bring
+        if not (folder / "card.json").exists():
+            bring("card.json")
         card = self.read_card(folder)
         if card is None:
             raise StoreCorruptError(f"{folder} is not a finished shard: run 'fastvbow extract' again")
@@ -172,6 +176,7 @@ class FeatureShard:
 
     def _array(self, modality: str, kind: str, length: int) -> NDArray[Any]:
         path = self.folder / f"{modality}.{kind}.npy"
+        self._bring(path.name)
         try:
             array = np.lib.format.open_memmap(path, mode="r")
         except Exception as error:  # what a damaged header raises is not NumPy's to promise: OSError, TokenError, ...
@@ -185,6 +190,7 @@ class FeatureShard:
     def _check(self, name: str) -> None:
         """Hold a small file against its checksum."""
         path = self.folder / name
+        self._bring(name)
         try:
             digest = checksum(path)
         except OSError as error:

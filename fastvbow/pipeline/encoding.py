@@ -223,6 +223,8 @@ def open_tokens(project: ProjectFolder) -> Sequence[TokenShard]:
     """The token shards of a project, as memory maps."""
     project.require("encode")
     shards = []
+    with suppress(FileNotFoundError):  # of which each shard tells
+        project.place.fetch("tokens")
     ranges = ranges_of(project.require("extract").outputs)
     _allow_open_files(len(ranges))
     for index, (start, stop) in enumerate(ranges):

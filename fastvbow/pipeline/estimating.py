@@ -22,6 +22,7 @@ from fastvbow.memory import physical_memory
 from fastvbow.pipeline.describing import open_embeddings, parameters_of
 from fastvbow.pipeline.extraction import check_and_scan
 from fastvbow.pipeline.shard_work import Worker, Workshop
+from fastvbow.working_copy import at_hand
 
 __all__ = ["Estimate", "estimate"]
 
@@ -61,7 +62,7 @@ class Estimate:
 
 def estimate(
     source: Path | str,
-    project: Path,
+    project: Path | str,
     config: ExtractConfig | None = None,
     *,
     options: ExtractOptions | None = None,
@@ -80,7 +81,7 @@ def estimate(
     NoImagesError, UsageError, ProjectError, ProviderUnavailableError, MissingExtraError
     """
     config, options = config or ExtractConfig(), options or ExtractOptions()
-    given = open_embeddings(config)
+    given, project = open_embeddings(config), at_hand(project)
     table, embeddings = check_and_scan(source, project, given, jobs=jobs, device=device, limit=options.limit)
     workers = effective_jobs(jobs)
     sample = np.unique(np.linspace(0, len(table) - 1, SAMPLE + WARM * workers).astype(int)).tolist()

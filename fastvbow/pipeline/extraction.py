@@ -37,6 +37,7 @@ from fastvbow.pipeline.shard_work import ShardTask, Worker, Workshop
 from fastvbow.pipeline.shards import added_shards, open_shards, shard_folder, shard_keys, shard_ranges
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.project import ProjectFolder, StageCard, fingerprint_of, replace_file, scratch_file
+from fastvbow.working_copy import at_hand
 
 __all__ = [
     "check_and_scan",
@@ -65,7 +66,7 @@ def check_writable_name(path: Path) -> None:
 
 def extract(
     source: Path | str,
-    project: Path,
+    project: Path | str,
     config: ExtractConfig | None = None,
     *,
     options: ExtractOptions | None = None,
@@ -83,8 +84,8 @@ def extract(
     ----------
     source : Path or str
         The photographs, or the URL of a bucket (see `fastvbow.images.sources.scan`); they are only read.
-    project : Path
-        The project folder; made if missing.
+    project : Path or str
+        The project folder, or its URL (see `fastvbow.working_copy`); made if missing.
     config : ExtractConfig, optional
     options : ExtractOptions, optional
     jobs : int, optional
@@ -115,7 +116,7 @@ def extract(
     """
     options, config = options or ExtractOptions(), config or ExtractConfig()
     parameters_of(config)  # is there such a model?
-    given = open_embeddings(config)
+    given, project = open_embeddings(config), at_hand(project)
     table, embeddings = check_and_scan(source, project, given, jobs=jobs, device=device, limit=options.limit)
     folder = ProjectFolder.create(project, source, __version__)
     return extract_table(

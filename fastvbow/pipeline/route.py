@@ -21,6 +21,7 @@ from fastvbow.pipeline.describing import open_embeddings, parameters_of
 from fastvbow.pipeline.extraction import check_and_scan, extract_table
 from fastvbow.project import STAGES, ProjectFolder, StageCard
 from fastvbow.words.shares import fused, share_words
+from fastvbow.working_copy import at_hand
 
 if TYPE_CHECKING:
     from fastvbow.features.embeddings import EmbeddingFile
@@ -48,8 +49,8 @@ class RunResult:
         Of the model.
     seconds : dict of str to float
         What each stage took in this call (0 where it was reused), and ``total``.
-    page : Path
-        The report.
+    page : Path or str
+        The report; a str is its URL.
     """
 
     images: int
@@ -58,14 +59,14 @@ class RunResult:
     topics: int
     words: int
     seconds: dict[str, float]
-    page: Path
+    page: Path | str
 
 
 def run(
     source: Path | str,
-    project: Path,
+    project: Path | str,
     *,
-    origin: Path | None = None,
+    origin: Path | str | None = None,
     refit: bool = False,
     extract_config: ExtractConfig | None = None,
     extract_options: ExtractOptions | None = None,
@@ -88,9 +89,9 @@ def run(
     ----------
     source : Path or str
         The image folder, or the URL of a bucket; it is only read.
-    project : Path
-        The project folder; made if missing.
-    origin : Path, optional
+    project : Path or str
+        The project folder, or its URL (see `fastvbow.working_copy`); made if missing.
+    origin : Path or str, optional
         A finished project, whose vocabulary and model are taken over; it is only read.
     refit : bool, default=False
         Take over the vocabulary alone and train topics anew.
@@ -127,6 +128,7 @@ def run(
     """
     started = time.perf_counter()
     given = open_embeddings(extract_config) if extract_config else None
+    project = at_hand(project)
     taken = _open_origin(origin, project, refit, given)
     if taken:
         taken.check(asked, extract_config, vocabulary_config, encode_config, topics_config)
@@ -177,18 +179,20 @@ def run(
         topics=modelled.outputs["topics"],
         words=worded.outputs["words"],
         seconds=seconds,
-        page=project / reported.outputs["page"],
+        page=folder.within(reported.outputs["page"]),
     )
 
 
-def _open_origin(origin: Path | None, project: Path, refit: bool, embeddings: EmbeddingFile | None) -> Origin | None:
+def _open_origin(
+    origin: Path | str | None, project: Path, refit: bool, embeddings: EmbeddingFile | None
+) -> Origin | None:
     if origin is None:
         if refit:
             raise UsageError("--refit trains topics on the words of another project: name it with --from")
         return None
     from fastvbow.pipeline.origin import Origin  # heavy, and a run from nothing extracts while it imports
 
-    return Origin.open(origin, project, refit=refit, embeddings=embeddings)
+    return Origin.open(at_hand(origin), project, refit=refit, embeddings=embeddings)
 
 
 def _vocabulary(

@@ -8,15 +8,17 @@ further ones behind these, so that the ones that stand need not be cut anew: ``a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 from fastvbow.features.store import FeatureShard
 from fastvbow.images.table import ImageTable
+from fastvbow.places import SharedFolder
 from fastvbow.project import STAGES, ProjectFolder, fingerprint_of
 
-__all__ = ["added_shards", "open_shards", "ranges_of", "shard_folder", "shard_keys", "shard_ranges"]
+__all__ = ["added_shards", "open_shard", "open_shards", "ranges_of", "shard_folder", "shard_keys", "shard_ranges"]
 
 
 def shard_ranges(n_images: int, added: Sequence[int] = ()) -> list[tuple[int, int]]:
@@ -62,4 +64,18 @@ def shard_keys(table: ImageTable, parameters: Mapping[str, Any], ranges: Sequenc
 def open_shards(project: ProjectFolder) -> list[FeatureShard]:
     """The feature shards of a project whose extraction is finished."""
     ranges = ranges_of(project.require("extract").outputs)
-    return [FeatureShard(shard_folder(project, i)) for i in range(len(ranges))]
+    return [open_shard(project, i) for i in range(len(ranges))]
+
+
+def open_shard(project: ProjectFolder, index: int) -> FeatureShard:
+    """A finished shard of a project, whose files are brought from the project's store, if it has one, when they are
+    read."""
+    folder, place = shard_folder(project, index), project.place
+    if isinstance(place, SharedFolder):
+        return FeatureShard(folder)
+
+    def bring(name: str) -> None:
+        with suppress(FileNotFoundError):  # the shard says that it is damaged
+            place.fetch(f"features/{folder.name}/{name}")
+
+    return FeatureShard(folder, bring)

@@ -62,7 +62,8 @@ def run_stage(
         inputs = {after: project.require(after).fingerprint} if isinstance(after, str) else dict(after)
         plain = msgspec.to_builtins(dict(parameters))
         card = project.card(stage)
-        reasons = [] if card is None else [*_reasons(card, plain, inputs, outputs), *filter(None, [again(card)])]
+        gone = [] if card is None else [path for path in outputs if not project.holds(path)]
+        reasons = [] if card is None else [*_reasons(card, plain, inputs, gone), *filter(None, [again(card)])]
         if card is not None and not reasons:
             listener(Event(stage, "reused", card.summary))
             return card
@@ -92,7 +93,7 @@ def no_numerical_warnings() -> Iterator[None]:
 
 
 def _reasons(
-    card: StageCard, parameters: Mapping[str, Any], inputs: Mapping[str, str], outputs: Sequence[Path]
+    card: StageCard, parameters: Mapping[str, Any], inputs: Mapping[str, str], missing: Sequence[Path]
 ) -> list[str]:
     """Why a stage that has run must run again; empty where it need not."""
     reasons = _differences(card.parameters, parameters)
@@ -101,7 +102,7 @@ def _reasons(
     reasons += [f"{k} changed" for k in sorted({*card.inputs, *inputs}) if card.inputs.get(k) != inputs.get(k)]
     if card.outputs.get("missing"):
         reasons.append(f"{card.outputs['missing']} photographs that were missing")
-    gone = [path.name for path in outputs if not path.exists()]
+    gone = [path.name for path in missing]
     if gone:
         reasons.append(f"{gone[0]} is gone" if len(gone) == 1 else f"{gone[0]} and {len(gone) - 1} more are gone")
     return reasons

@@ -13,14 +13,13 @@ import pyarrow.parquet as pq
 from fastvbow.errors import FastvbowError, StageMissingError, StoreCorruptError
 from fastvbow.events import Event, Listener, log_events
 from fastvbow.executors import effective_jobs, make_executor, run_tasks
-from fastvbow.features.store import FeatureShard
 from fastvbow.groups.names import read_names
 from fastvbow.groups.suggestions import read_suggestions
 from fastvbow.images.stored_labels import read_stored_labels
 from fastvbow.images.table import ImageTable
 from fastvbow.pipeline.encoding import open_tokens
 from fastvbow.pipeline.mixtures import load_shares, model_of, n_groups_of
-from fastvbow.pipeline.shards import ranges_of, shard_folder, shard_keys
+from fastvbow.pipeline.shards import open_shard, ranges_of, shard_folder, shard_keys
 from fastvbow.pipeline.space_vectors import check_space_vectors
 from fastvbow.pipeline.topic_names import SUGGESTED
 from fastvbow.project import STAGES, ProjectFolder
@@ -138,7 +137,7 @@ def _extract(project: ProjectFolder, workers: int, listener: Listener) -> tuple[
 
     def check(index: int) -> list[str]:
         try:
-            shard = FeatureShard(shard_folder(project, index))
+            shard = open_shard(project, index)
             strange = [] if shard.card.key == keys[index] else [f"{shard.folder} is of other images or parameters"]
             return [*strange, *shard.check()]
         except (FastvbowError, OSError) as error:
