@@ -30,6 +30,7 @@ from fastvbow.config import ExtractOptions
 
 if TYPE_CHECKING:
     from fastvbow.pipeline.adding import Added
+from fastvbow.stores import within
 
 __all__ = ["add"]
 
@@ -108,8 +109,8 @@ def _lines(found: Added, project: Path, source: Path) -> list[str]:
     lines = [
         f"{n_added} images added: {found.n_new} grouped, {found.n_skipped} skipped; {found.n_already} were there "
         f"already; {found.seconds:.1f} s",
-        f"groups: {project / 'groups.parquet'}",
+        f"groups: {within(project, 'groups.parquet')}",
     ]
     if found.n_skipped:
-        lines.append(f"skipped, with reasons: {project / 'skipped.parquet'}")
+        lines.append(f"skipped, with reasons: {within(project, 'skipped.parquet')}")
     return [*lines, *([f"report: {found.page}"] if found.page else [])]

@@ -18,6 +18,7 @@ from fastvbow.project import ProjectFolder
 
 if TYPE_CHECKING:
     from fastvbow.pipeline.clustering import Clustered
+from fastvbow.stores import within
 
 __all__ = ["cluster", "options_of"]
 
@@ -83,7 +84,7 @@ def cluster(
     lines = [
         f"{found.grouped} photographs in {found.used} of {found.clusters} clusters by {found.method}; "
         f"{found.skipped} skipped; {found.seconds:.1f} s",
-        f"groups: {project / 'groups.parquet'}",
+        f"groups: {within(project, 'groups.parquet')}",
         *([f"report: {found.page}"] if found.page else []),
         _next(found, project),
     ]

@@ -9,6 +9,7 @@ import typer
 from fastvbow.cli_frame import finish
 from fastvbow.cli_options import Executor, Jobs, Json, ProjectArgument, Quiet, Scheduler
 from fastvbow.cli_workers import working_with
+from fastvbow.stores import within
 
 __all__ = ["report"]
 
@@ -44,5 +45,5 @@ def report(
     finish(
         as_json,
         {"stage": card.stage, **card.outputs, "seconds": card.seconds},
-        [f"report: {project / card.outputs['page']}"],
+        [f"report: {within(project, card.outputs['page'])}"],
     )

@@ -160,9 +160,12 @@ class ProjectFolder:
         """What a person calls the project: its folder, or its URL."""
         return self.root if self._copy is None else self._copy.store.url
 
-    def within(self, name: str) -> Path | str:
-        """A file of the project, as a person calls it."""
-        return self.root / name if self._copy is None else f"{self._copy.store.url.partition('?')[0]}/{name}"
+    def bring_all(self) -> None:
+        """Have every file of the project here, where it lies in a store: for work that looks at all of them."""
+        if self._copy is not None:
+            for name in ("features", "tokens", "topics"):
+                with contextlib.suppress(FileNotFoundError):
+                    self._copy.store.fetch(name)
 
     def holds(self, path: Path) -> bool:
         """Whether a file or folder of the project is there, here or in its store."""

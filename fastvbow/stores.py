@@ -21,7 +21,7 @@ from fastvbow.errors import MissingExtraError, StoreError, UsageError
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-__all__ = ["open_store", "told", "url_of", "version_of"]
+__all__ = ["open_store", "told", "url_of", "version_of", "within"]
 
 _URL = re.compile(r"([a-z][a-z0-9+]+):/(/?)([^/].*)", re.DOTALL)  # a drive's letter is one alone
 _BUILT_IN = frozenset({"abfs", "abfss", "gcs", "gs", "s3"})
@@ -56,6 +56,20 @@ def url_of(given: str | bytes | Path) -> str | None:
     if "" in place.split("/"):
         raise UsageError(f"{match[1]}://{place} has an empty step, two slashes side by side: write one")
     return f"{match[1]}://{place}{mark}{how}"
+
+
+def within(given: str | Path, name: str) -> Path | str:
+    """A file in a folder or behind a URL, as a person calls it.
+
+    Parameters
+    ----------
+    given : str or Path
+        The folder, or the URL.
+    name : str
+        Relative to it.
+    """
+    url = url_of(given)
+    return Path(given) / name if url is None else f"{url.partition('?')[0]}/{name}"
 
 
 def open_store(url: str) -> tuple[FileSystem, str]:

@@ -1,9 +1,9 @@
 """The driver's working copy of a project in an object store: stages work in it as in any project folder.
 
 It is the ``files/`` of the URL's cache (see `fastvbow.store_cache`). Opening a project brings down what is small beside
-the photographs' features: all but ``features/`` (of which the cards of the shards are brought), ``tokens/`` and
-``report/``, which are fetched by those who ask for them. What was not published goes: what is not in the store does not
-exist.
+the photographs' features: all but ``features/`` (of which the cards of the shards are brought), ``tokens/``,
+``topics/z/`` and ``report/``, which are fetched by those who ask for them. What was not published goes: what is not in
+the store does not exist.
 
 What a stage changes is published when its card is taken away and when it is put in place, and when the lock is given
 back: first the cards that are no longer true go from the store, then outputs are sent and what they replaced goes, and
@@ -26,7 +26,7 @@ from fastvbow.stores import url_of
 
 __all__ = ["WorkingCopy", "at_hand"]
 
-_LATER = ("features", "report", "tokens")
+_LATER = ("features/", "report/", "tokens/", "topics/z/")
 
 
 def at_hand(given: Path | str) -> Path:
@@ -65,10 +65,9 @@ def at_hand(given: Path | str) -> Path:
 
 def _is_brought(name: str) -> bool:
     """Whether a file is part of every working copy."""
-    first, _, rest = name.partition("/")
     if is_hidden(name):
         return False
-    return first not in _LATER or (first == "features" and rest.count("/") == 1 and rest.endswith("/card.json"))
+    return not name.startswith(_LATER) or (name.startswith("features/") and name.endswith("/card.json"))
 
 
 def _unit(name: str) -> str:

@@ -46,10 +46,11 @@ from fastvbow.pipeline.taking_over import take_model, take_vocabulary
 from fastvbow.pipeline.topic_modelling import token_streams
 from fastvbow.pipeline.topic_names import load_names
 from fastvbow.project import ProjectFolder, replace_file
-from fastvbow.stores import url_of
+from fastvbow.stores import url_of, within
 from fastvbow.topics.inference import likeliest_topics
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.words.vocabulary import Vocabulary
+from fastvbow.working_copy import at_hand
 
 __all__ = ["Added", "add"]
 
@@ -68,7 +69,7 @@ class Added:
         Images of the source that the project had.
     grouping : Grouping
         The groups of the new ones, in the order of their rows.
-    page : Path or None
+    page : Path, str or None
         The report, if one was asked for.
     seconds : float
     """
@@ -77,7 +78,7 @@ class Added:
     n_skipped: int
     n_already: int
     grouping: Grouping
-    page: Path | None
+    page: Path | str | None
     seconds: float
 
 
@@ -153,7 +154,7 @@ def add(
     workers, options = effective_jobs(jobs), options or ExtractOptions()
     check_device(device)
     given = None if embeddings is None else EmbeddingFile(embeddings)
-    folder = ProjectFolder.open(project)
+    folder, called, project = ProjectFolder.open(project), project, at_hand(project)
     if (url := url_of(source) or url_of(str(folder.source))) is not None:
         raise UsageError(
             f"photographs can be added from folders to projects of folders, not with {url}: 'fastvbow run' on the "
@@ -163,6 +164,7 @@ def add(
     if source.is_dir() and folder.root.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"the project {project} lies inside the source {source}: name the folder of the photographs")
     with folder.lock():
+        folder.bring_all()
         require_groups(folder)
         if grouped_by(folder) != "topics":
             raise UsageError(
@@ -190,7 +192,7 @@ def add(
         page = None
         if report:
             card = pipeline.report(project, jobs=jobs, executor=executor, listener=listener)
-            page = project / card.outputs["page"]
+            page = within(called, card.outputs["page"])
     seconds = round(time.perf_counter() - started, 3)
     return Added(len(added), len(added.skipped), news.n_already, added, page, seconds)
 

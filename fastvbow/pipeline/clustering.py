@@ -34,6 +34,7 @@ from fastvbow.project import ProjectFolder, replace_folder, scratch_file
 from fastvbow.pytorch import load_torch
 from fastvbow.semantic.methods import METHODS, make_estimator
 from fastvbow.semantic.persistence import save_estimator
+from fastvbow.stores import within
 
 __all__ = ["LEAST", "Clustered", "cluster"]
 
@@ -58,7 +59,7 @@ class Clustered:
         What they were compared in: the name of a space, or "own" for the project's own vectors.
     suggested : bool
         Whether names were suggested for the clusters.
-    page : Path or None
+    page : Path, str or None
         The report, if one was asked for.
     seconds : float
         Of the clustering itself; of the call that made it, where it stands from an earlier one.
@@ -71,7 +72,7 @@ class Clustered:
     skipped: int
     space: str
     suggested: bool
-    page: Path | None
+    page: Path | str | None
     seconds: float
 
 
@@ -181,7 +182,9 @@ def cluster(
                 device=device,
                 listener=listener,
             )
-        page = project / pipeline.report(project, jobs=jobs, listener=listener).outputs["page"] if report else None
+        page = (
+            within(project, pipeline.report(project, jobs=jobs, listener=listener).outputs["page"]) if report else None
+        )
     return Clustered(
         config.method,
         config.clusters,

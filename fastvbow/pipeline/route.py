@@ -20,6 +20,7 @@ from fastvbow.pipeline.beforehand import check_enough_images, check_labels
 from fastvbow.pipeline.describing import open_embeddings, parameters_of
 from fastvbow.pipeline.extraction import check_and_scan, extract_table
 from fastvbow.project import STAGES, ProjectFolder, StageCard
+from fastvbow.stores import within
 from fastvbow.words.shares import fused, share_words
 from fastvbow.working_copy import at_hand
 
@@ -128,7 +129,7 @@ def run(
     """
     started = time.perf_counter()
     given = open_embeddings(extract_config) if extract_config else None
-    project = at_hand(project)
+    called, project = project, at_hand(project)
     taken = _open_origin(origin, project, refit, given)
     if taken:
         taken.check(asked, extract_config, vocabulary_config, encode_config, topics_config)
@@ -179,7 +180,7 @@ def run(
         topics=modelled.outputs["topics"],
         words=worded.outputs["words"],
         seconds=seconds,
-        page=folder.within(reported.outputs["page"]),
+        page=within(called, reported.outputs["page"]),
     )
 
 
