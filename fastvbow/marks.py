@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from fastvbow.errors import Cancelled
+from fastvbow.errors import Cancelled, StoreError
 from fastvbow.places import Place
 from fastvbow.replacing import replace_file
 
@@ -100,7 +100,7 @@ def marked(place: Place, folder: str, made: str) -> Iterator[Mark]:
     try:
         yield mark
     except BaseException:
-        with suppress(OSError):  # what has gone wrong matters more
+        with suppress(OSError, StoreError):  # what has gone wrong matters more
             _write(place, mark.name, f"{made} ")
         raise
     place.remove(mark.name)

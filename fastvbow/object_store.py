@@ -114,6 +114,35 @@ class ObjectStore:
         self.delete([*self.listing(name)])
         self.copies.forget(name)
 
+    def move(self, name: str, new: str) -> None:
+        """Give a folder another name. The store copies what it holds; what marks it complete comes last.
+
+        Raises
+        ------
+        StoreError
+            The store does not answer, or refuses.
+        """
+        system, base = open_store(self.url)
+
+        def copy(old: str) -> None:
+            with told(self.url):
+                system.copy_file(f"{base}/{old}", f"{base}/{new}{old.removeprefix(name)}")
+
+        names = [*self.listing(name)]
+        _at_once(copy, [old for old in names if not old.endswith(_MARKS)])
+        _at_once(copy, [old for old in names if old.endswith(_MARKS)])
+        self.remove(name)
+
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder, in the order of the names.
+
+        Raises
+        ------
+        StoreError
+            The store does not answer, or refuses.
+        """
+        return sorted({name.removeprefix(f"{folder}/").partition("/")[0] for name in self.listing(folder)})
+
     def listing(self, name: str = "") -> dict[str, tuple[int, int]]:
         """Bytes and time (nanoseconds) of a file, or of all files in a folder, by their names.
 

@@ -35,6 +35,12 @@ class Place(Protocol):
     def remove(self, name: str) -> None:
         """Take a file or folder away, if it is there."""
 
+    def move(self, name: str, new: str) -> None:
+        """Give a folder that is there another name, which none has."""
+
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder, by the names that it has there, in their order; none where there is no folder."""
+
 
 @dataclass(frozen=True)
 class SharedFolder:
@@ -69,3 +75,12 @@ class SharedFolder:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+    def move(self, name: str, new: str) -> None:
+        """Rename a folder."""
+        (self.root / name).rename(self.root / new)
+
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder, in the order of the names."""
+        path = self.root / folder
+        return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,9 +33,9 @@ from fastvbow.pipeline.describing import check_same_order, open_embeddings, para
 from fastvbow.pipeline.extraction_rounds import STALE, Progress, elsewhere, in_processes, in_threads
 from fastvbow.pipeline.extraction_tasks import Making
 from fastvbow.pipeline.shard_work import ShardTask, Worker, Workshop
-from fastvbow.pipeline.shards import added_shards, open_shards, shard_folder, shard_keys, shard_ranges
+from fastvbow.pipeline.shards import added_shards, open_shard, open_shards, shard_folder, shard_keys, shard_ranges
 from fastvbow.pipeline.stage import run_stage
-from fastvbow.project import ProjectFolder, StageCard, fingerprint_of, replace_file, scratch_file
+from fastvbow.project import ProjectFolder, StageCard, fingerprint_of, replace_file
 from fastvbow.working_copy import at_hand
 
 __all__ = [
@@ -48,6 +47,8 @@ __all__ = [
     "match_embeddings",
     "open_shards",
 ]
+
+_VECTORS = ".embeddings."
 
 
 def check_device(device: str) -> None:
@@ -247,8 +248,8 @@ class _Extraction:
                     self._elsewhere(todo, progress, vectors)
             self._note(f"{progress.taken} photographs taken over from earlier shards", bool(progress.taken))
         counted = self._count()
-        for folder in self.project.features.glob(f"{STALE}*"):
-            shutil.rmtree(folder)
+        for name in self._stale():
+            self.project.place.remove(name)
         return counted
 
     def _tasks(self, todo: Sequence[int], mark: Mark | None = None) -> Iterator[ShardTask]:
@@ -257,8 +258,11 @@ class _Extraction:
             start, stop = self.ranges[i]
             yield ShardTask(place, f"features/shard-{i:05d}", self.keys[i], cut(start, stop), start, mark)
 
+    def _stale(self) -> list[str]:
+        return [f"features/{name}" for name in self.project.place.names("features") if name.startswith(STALE)]
+
     def _earlier(self) -> list[Path]:
-        return sorted(self.project.features.glob(f"{STALE}*"))
+        return [self.project.place.fetch(name) for name in self._stale()]
 
     def _in_threads(self, todo: Sequence[int], progress: Progress, vectors: tuple[Path, int] | None) -> None:
         budget = self.options.max_memory or physical_memory() // 2
@@ -298,10 +302,17 @@ class _Extraction:
             yield None
             return
         given = self.embeddings.file
-        with scratch_file(self.project.features, "embeddings") as path:
-            with path.open("w+b", buffering=0) as file:
+        place = self.project.place
+        for name in place.names("features"):
+            if name.startswith(_VECTORS):  # what a kill has left
+                place.remove(f"features/{name}")
+        name = f"features/{_VECTORS}{uuid.uuid4().hex[:12]}.tmp"
+        try:
+            with place.writing(name) as path, path.open("w+b", buffering=0) as file:
                 self.embeddings.align(AlignedVectors.create(file, given.dimension, len(self.table)))
-            yield path, given.dimension
+            yield place.fetch(name), given.dimension
+        finally:
+            place.remove(name)
 
     def _note(self, message: str, said: bool) -> None:
         if said:
@@ -309,29 +320,29 @@ class _Extraction:
 
     def _sort_out(self) -> set[int]:
         """The shards that stand; others are set aside, for what may be taken over from them."""
-        standing = set()
+        standing, place = set(), self.project.place
         for folder in sorted(self.project.features.glob("shard-*")):
             number = folder.name.removeprefix("shard-")
             try:
                 card = FeatureShard.read_card(folder)
                 at = int(number) if number.isdigit() and int(number) < len(self.keys) else -1
                 same = at >= 0 and card is not None and card.key == self.keys[at]
-                if same and (not self.options.retry or FeatureShard(folder).read.all()):
+                if same and (not self.options.retry or open_shard(self.project, at).read.all()):
                     standing.add(at)
                     continue
             except StoreCorruptError:
                 card = None  # what is not marked does not exist
             if card is None or not card.made_by:
-                shutil.rmtree(folder)
+                place.remove(f"features/{folder.name}")
             else:
-                folder.rename(folder.with_name(f"{STALE}{uuid.uuid4().hex[:12]}"))
+                place.move(f"features/{folder.name}", f"features/{STALE}{uuid.uuid4().hex[:12]}")
         return standing
 
     def _known(self, standing: set[int]) -> tuple[int, Counter[str]]:
         """How many images the shards that stand have, and why which of them are skipped."""
         n_images, reasons = 0, Counter[str]()
         for index in standing:
-            shard = FeatureShard(shard_folder(self.project, index))
+            shard = open_shard(self.project, index)
             n_images += shard.card.n_images
             reasons += shard.skipped
         return n_images, reasons
