@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["open_store", "told", "url_of", "version_of", "within"]
 
 _URL = re.compile(r"([a-z][a-z0-9+]+):/(/?)([^/].*)", re.DOTALL)  # a drive's letter is one alone
+_SMALL_AT_ONCE = "allow_delayed_open=true"  # one request for a small object instead of three
 _BUILT_IN = frozenset({"abfs", "abfss", "gcs", "gs", "s3"})
 
 
@@ -98,6 +99,9 @@ def _file_system(scheme: str, bucket: str, how: str) -> FileSystem:
     try:
         if scheme in _BUILT_IN:
             with told(uri):
+                if scheme == "s3":
+                    with suppress(pa.ArrowInvalid):  # an older pyarrow, or what is said below
+                        return fs.FileSystem.from_uri(f"{uri}{'&' if how else '?'}{_SMALL_AT_ONCE}")[0]
                 return fs.FileSystem.from_uri(uri)[0]
         try:
             import fsspec
