@@ -105,6 +105,22 @@ def test_files_and_folders(store, store_server, cache, requests):
     assert not folder.exists()
 
 
+def test_moved_and_listed(store, store_server, cache):
+    write(store, "features/shard-00000", {"x.npy": b"x", "card.json": b"1"})
+    write(store, "features/.making", b"line")
+    assert store.names("features") == [".making", "shard-00000"]
+    assert store.names("none") == []
+    store.move("features/shard-00000", "features/stale-1")
+    assert set(objects(store_server, store)) == {
+        "features/.making",
+        "features/stale-1/x.npy",
+        "features/stale-1/card.json",
+    }
+    assert (store.fetch("features/stale-1") / "x.npy").read_bytes() == b"x"
+    with pytest.raises(FileNotFoundError):
+        store.fetch("features/shard-00000")
+
+
 def test_copies_are_never_stale(store, cache, requests):
     """Written elsewhere, of the same size and in the same second; a file changed here; one that has gone there."""
     write(store, "state", b"first")

@@ -22,3 +22,13 @@ def test_a_shared_folder(tmp_path):
     place.remove("tokens")
     place.remove("tokens")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_moved_and_listed(tmp_path):
+    place = SharedFolder(tmp_path)
+    (tmp_path / "features" / "b").mkdir(parents=True)
+    (tmp_path / "features" / "a").touch()
+    assert place.names("features") == ["a", "b"]
+    assert place.names("none") == []
+    place.move("features/b", "features/c")
+    assert place.names("features") == ["a", "c"]

@@ -137,7 +137,7 @@ def test_an_interrupted_call_goes_on_elsewhere(apart, alone, sift_folder, store_
     assert arrays(store_server.objects(bucket, "mine/")) == arrays(alone)
 
 
-def test_what_travels(store_server, tmp_path, monkeypatch):
+def test_bytes_of_a_task(store_server, tmp_path, monkeypatch):
     monkeypatch.setenv("FASTVBOW_CACHE", str(tmp_path / "cache"))
     (tmp_path / "photographs").mkdir()
     project = ProjectFolder.create(f"s3://{store_server.bucket()}/mine", tmp_path / "photographs", "0.1.0")
