@@ -197,7 +197,7 @@ class ProjectFolder:
         StoreError
             The store of a URL does not answer, or refuses.
         """
-        shown, root = root, at_hand(root)
+        shown, root = url_of(root) or root, at_hand(root)
         path = root / "project.json"
         try:
             head = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])

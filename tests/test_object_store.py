@@ -359,3 +359,11 @@ def test_folders_are_left_alone(tmp_path):
     assert WorkingCopy.at(folder) is None
     (tmp_path / "url").write_text("s3://bucket/a")
     assert WorkingCopy.at(folder) is None, "a file that happens to have the name"
+
+
+def test_on_the_command_line(store, tmp_path, cli):
+    make(store, tmp_path)
+    told = cli("encode", store.url)
+    assert (told.code, "no finished stage" in told.complaint) == (1, True)
+    told = cli("groups", f"{store.url}/none")
+    assert (told.code, f"{store.url}/none" in told.complaint) == (1, True)
