@@ -147,7 +147,7 @@ def learn_vocabulary(
 def _vocabulary(
     shards: Sequence[FeatureShard],
     config: VocabularyConfig,
-    source: Path,
+    source: Path | str,
     learn: Callable[[str, int, Mapping[str, int]], Codebook],
     listener: Listener,
 ) -> Vocabulary:
