@@ -233,7 +233,7 @@ def _describe(
     vocabulary, model = _taken(origin)
     take_vocabulary(waiting, vocabulary, listener=tell)
     pipeline.encode(waiting.root, origin.encode_config, jobs=jobs, executor=executor, listener=tell)
-    take_model(waiting, model, jobs=jobs, listener=tell)
+    take_model(waiting, model, jobs=jobs, executor=executor, listener=tell)
     return waiting
 
 
