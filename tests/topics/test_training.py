@@ -183,7 +183,8 @@ def test_walks_cover_every_document_once():
         chain = Chain.start(
             streams, np.full(2, 0.1), 0.1, np.ones(1), trial, None, 0.9, n_walks=int(rng.integers(1, 9))
         )
-        visited = [(part.stream, d) for walk in chain._walks for part in walk for d in range(part.begin, part.end)]
+        number = {id(stream): i for i, stream in enumerate(streams)}
+        visited = [(number[id(p.stream)], d) for walk in chain._walks for p in walk for d in range(p.begin, p.end)]
         assert visited == [(i, d) for i, stream in enumerate(streams) for d in range(stream.n_docs)]
 
 
@@ -334,7 +335,7 @@ def test_weights_are_counted_in_units(planted):
     stream = planted[2]
     weights = np.where(np.arange(V) % 2, 3.0, 1.5)
     chain = Chain.start([stream], np.full(K, 0.1), 0.1, weights, 0, None, 0.9)
-    assert chain.unit == 1.5 and set(chain.counts) == {1, 2}
+    assert chain.unit == 1.5 and set(chain._units.counts) == {1, 2}
     # twice the weights, twice the priors: the same chain
     model = GibbsLDA(K, doc_topic_prior=0.1, topic_word_prior=0.05, max_iter=10, random_state=0, split_merge=0)
     double = clone(model).set_params(doc_topic_prior=0.2, topic_word_prior=0.1, word_weights=np.full(V, 2.0))

@@ -223,7 +223,7 @@ def test_goes_on_where_it_was(streams, project, merge_every):
             fit_shards(model, tokens, executor, folder="training/one", groups="groups", callback=stop)
         assert until <= told[-1] < until + 3
     assert told[0] > 2, "what was done is not done again"
-    (project / "training/one/z/walk-00001.sweep-00006.npy").write_bytes(b"half a file of a sweep that was not ended")
+    (project / "training/one/z/walk-00001.sweep-00007.npy").write_bytes(b"half a file of a sweep that was not ended")
     assert_same(*train(project, **how), model_of(**how).fit(streams, doc_groups=GROUPS))
 
 
