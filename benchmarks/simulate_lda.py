@@ -8,8 +8,8 @@ wrong. Printed are seconds a sweep, the greatest memory of the caller and of eac
 the caller receives and the workers exchange, and the perplexity of document completion beside that of the planted
 topics, on one shard. Measured on two processors with 1000 shards and 200 walks: 9 s a sweep where nothing else ran,
 2.7 MB sent a sweep by both workers, 224 MB at most for the caller and 262 MB for a worker, 1.2 GB of state beside the
-600 MB of tokens; perplexity 94.6 after 8 sweeps. With 20 shards and 8 walks 92.79 after 30 sweeps, of the planted topics
-92.78. FOLDER keeps the shards and the state, so that the same call with more sweeps goes on.
+600 MB of tokens; perplexity 94.6 after 8 sweeps. With 20 shards and 8 walks 92.79 after 30 sweeps, of the planted
+topics 92.78. FOLDER keeps the shards, and the state of a call that was ended: the same call goes on.
 """
 
 from __future__ import annotations
