@@ -24,9 +24,6 @@ Format ``fastvbow-project``, version 1
   is a change of several files at once, which whoever opens the project MUST complete (see `fastvbow.changes`).
 - ``learning/`` is what words under way are learned from (`fastvbow.pipeline.learning_words`), ``training/`` a stage
   ``topics`` under way on an executor (`fastvbow.pipeline.topic_shards`); a writer MAY remove both.
-  ``learning/`` is what words under way are learned from (see `fastvbow.pipeline.learning_words`); a writer MAY remove
-  it.
-- ``training/`` is a stage ``topics`` under way on an executor (`fastvbow.pipeline.topic_shards`); it MAY be removed.
 - ``drift.safetensors`` (see `fastvbow.pipeline.drift`) and ``spaces/`` (see `fastvbow.pipeline.space_vectors`) are
   caches: they MAY be missing, of other words or images, or removed.
 - A project MUST NOT depend on another one: what a stage takes over from there it copies. The parameters on its card
