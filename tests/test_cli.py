@@ -72,7 +72,6 @@ def test_run_shows_every_default(cli):
         "side": "256",
         "topics": "20",
         "most-topics": "50",
-        "train": "sample",
         "sweeps": "200",
         "walks": "0",
         "merge-every": "1",
