@@ -81,16 +81,24 @@ def _take_place(temporary: Path, final: Path) -> bool:
 
 
 @contextlib.contextmanager
-def replace_file(final: Path) -> Iterator[Path]:
-    """Yield a path beside `final` to write to; at a clean exit the file is flushed to disk and takes `final`'s
-    place."""
+def replace_file(final: Path, *, lasting: bool = True) -> Iterator[Path]:
+    """Yield a path beside `final` to write to; at a clean exit the file is flushed to disk and takes `final`'s place.
+
+    Parameters
+    ----------
+    final : Path
+    lasting : bool, default=True
+        False for a file that need not outlive the machine's going down: it is not flushed, and as whole for all others.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(final, "tmp")
     try:
         yield temporary
-        flush(temporary)
+        if lasting:
+            flush(temporary)
         temporary.replace(final)
-        flush(final.parent)
+        if lasting:
+            flush(final.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -184,7 +184,7 @@ def load_array(place: Place, name: str, *, mapped: bool = False) -> NDArray[Any]
     return found
 
 
-def save_array(place: Place, name: str, array: NDArray[Any]) -> None:
-    """Write an array to a project: whoever reads it finds all of it or nothing."""
-    with place.writing(name) as final, replace_file(final) as path, path.open("wb") as file:
+def save_array(place: Place, name: str, array: NDArray[Any], *, lasting: bool = True) -> None:
+    """Write an array to a project: whoever reads it finds all of it or nothing; `lasting` as in `replace_file`."""
+    with place.writing(name) as final, replace_file(final, lasting=lasting) as path, path.open("wb") as file:
         np.save(file, array)

@@ -92,8 +92,10 @@ class WalkTask:
         Sweep of the state to go on from.
     until : int, default=0
         The last sweep to do.
-    drop : int, default=-1
-        Sweep of the state before that one, which nobody reads any more; -1: there is none.
+    drop : tuple of (int, int), default=(0, 0)
+        Sweeps, the last of them left out, whose topics nobody reads any more.
+    lasting : bool, default=True
+        Whether the topics have to outlive the machine's going down, as those of a state.
     groups : str, default=""
         A folder with the groups that the first topics are drawn from.
     """
@@ -104,7 +106,8 @@ class WalkTask:
     run: Run
     done: int
     until: int = 0
-    drop: int = -1
+    drop: tuple[int, int] = (0, 0)
+    lasting: bool = True
     groups: str = ""
 
     def z(self, sweep: int) -> str:
@@ -177,9 +180,9 @@ def sample_walk(task: WalkTask) -> NDArray[np.int32]:
         setup, stream = Setup.load(place, task.folder), task.stream()
         before = load_array(place, counts_name(task.folder, task.done))
         after = _sample(setup, stream, z := task.topics(stream, len(setup.alpha)), before, task)
-        if task.drop >= 0:
-            place.remove(task.z(task.drop))
-        save_array(place, task.z(task.until), z)
+        for sweep in range(*task.drop):
+            place.remove(task.z(sweep))
+        save_array(place, task.z(task.until), z, lasting=task.lasting)
         return after - before
 
 

@@ -20,10 +20,11 @@ The state of a training stands in a folder of the project. A writer MUST give an
 - ``counts.sweep-NNNNN.npy`` MUST hold the counts of words in topics, (V, K) int32, after that sweep, and
   ``total.sweep-NNNNN.npy`` the sum over the samples until then, (V, K) float64.
 - ``z/walk-NNNNN.sweep-NNNNN.npy`` MUST hold the topics of a walk's tokens, uint8 (K <= 256) or uint16.
-- ``state.json`` MUST hold ``format``, ``version``, ``n_sweeps``, ``before`` (the sweep of the state before), and what
-  else `State` says. It MUST be written when all other files of its sweep are in place. A reader MUST take the files of
-  ``n_sweeps`` and no other ones. A writer MUST NOT remove these before a later state is in place, MAY then, and MUST
-  before it writes a third: there are never more than two of a walk.
+- ``state.json`` MUST hold ``format``, ``version``, ``n_sweeps``, ``before`` (a sweep: topics
+  of it and later ones may be there) and what else `State` says. It MUST be written when all other files of its sweep
+  are in place and flushed to disk. A reader MUST take the files of ``n_sweeps`` and no other ones. A writer MUST NOT
+  remove these before a later state is in place, and then MUST. It MAY write a state seldom (here: after `SAVE_EVERY`
+  seconds, and when it is stopped); of the sweeps since then it MUST NOT keep more than the last two.
 
 Random numbers depend on seed, sweep, document and position alone, so a task that is done twice, or at the same time in
 two places, writes the same bytes, and a training that goes on from a state ends as if nothing had happened.
@@ -31,8 +32,10 @@ two places, writes the same bytes, and a training that goes on from a state ends
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -40,7 +43,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
+from fastvbow.changes import flush
 from fastvbow.errors import StoreCorruptError, UsageError
+from fastvbow.places import SharedFolder
 from fastvbow.project import replace_file
 from fastvbow.reducing import reduce_tasks, tasks_ahead
 from fastvbow.topics import checks
@@ -55,6 +60,9 @@ from fastvbow.topics.walking import topic_dtype
 __all__ = ["WalkChain", "fit_shards"]
 
 FORMAT, VERSION = "fastvbow-lda-walks", 1
+SAVE_EVERY = 10.0
+"""Seconds from one state to the next: what a killed caller loses at most, beside the sweep under way. Flushing the
+files of every sweep took half of the time of short ones."""
 
 
 def _add_counts(parts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
@@ -130,7 +138,10 @@ class WalkChain:
         self.alpha, self.eta, self.weights, self.seed = setup.alpha, setup.eta, setup.weights, setup.seed
         self.unit = units_of(setup.weights).unit
         self.nzw = np.zeros((len(setup.weights), len(setup.alpha)), np.int32)
-        self._done, self._before, self._until = 0, -1, 0
+        self._done = self._until = 0
+        self._saved, self._low = -1, 0  # the sweep of the state; the first whose topics may still be there
+        self._since, self._lasting = time.monotonic(), True
+        self._latest: tuple[State, NDArray[np.float64]] | None = None
         self._setup = setup
 
     @property
@@ -154,9 +165,14 @@ class WalkChain:
         self._until = number
         if not merge:
             return
-        self.nzw = self.nzw + self._reduce(sample_walk, self._tasks(until=number, drop=self._before))
-        save_array(self._place, counts_name(self._folder, number), self.nzw)
-        self._before, self._done = self._done, number
+        self._lasting = time.monotonic() - self._since >= SAVE_EVERY
+        how = {"until": number, "drop": (self._low, self._done), "lasting": self._lasting}
+        self.nzw = self.nzw + self._reduce(sample_walk, self._tasks(**how))
+        save_array(self._place, counts_name(self._folder, number), self.nzw, lasting=self._lasting)
+        for sweep in range(self._low, self._done):
+            self._place.remove(counts_name(self._folder, sweep))
+        self._low = self._done + (self._done == self._saved)
+        self._done = number
 
     def word_topics(self) -> NDArray[np.float64]:
         """Tokens of every word in every topic, by weight: ndarray of shape (V, K), float64."""
@@ -168,26 +184,44 @@ class WalkChain:
         nz = self.nzw.sum(axis=0, dtype=np.int64)
         return joint_likelihood(self.word_topics(), nz * self.unit, self.eta, documents)
 
-    def save(self, training: Training) -> None:
-        """Make the files of the last sweep the state to go on from, and remove counts that nobody reads any more.
+    def remember(self, training: Training) -> None:
+        """Take down what the state to go on from is by now, and make it one where the last is `SAVE_EVERY` ago.
 
-        Topics are removed by the next sweep's tasks, each those of its walk.
+        The topics of earlier sweeps are removed by the next sweep's tasks, each those of its walk.
         """
-        n = self._done
-        save_array(self._place, _total_name(self._folder, n), training.total)
         state = State(
-            n_sweeps=n,
-            before=self._before,
+            n_sweeps=self._done,
+            before=min(self._low, self._saved) if self._saved >= 0 else self._low,
             burnt_in=training.burnt_in,
             n_samples=training.n_samples,
-            looks=training.looks,
-            log_likelihood=training.log_likelihood,
+            looks=list(training.looks),
+            log_likelihood=list(training.log_likelihood),
         )
+        self._latest = state, training.total.copy()
+        if self._lasting:
+            self._save()
+
+    def save(self) -> None:
+        """Make the files of the sweep that was remembered last the state to go on from, if they are not."""
+        if self._latest is None or self._latest[0].n_sweeps == self._saved:
+            return
+        n = self._latest[0].n_sweeps
+        if isinstance(self._place, SharedFolder):  # what lies in an object store lasts
+            for name in (counts_name(self._folder, n), *(task.z(n) for task in self._tasks())):
+                flush(self._place.fetch(name))
+        self._save()
+
+    def _save(self) -> None:
+        if self._latest is None:
+            return
+        state, total = self._latest
+        save_array(self._place, _total_name(self._folder, state.n_sweeps), total)
         with self._place.writing(f"{self._folder}/state.json") as final, replace_file(final) as path:
             path.write_bytes(msgspec.json.encode(state))
-        if self._before >= 0:
-            self._place.remove(counts_name(self._folder, self._before))
-            self._place.remove(_total_name(self._folder, self._before))
+        if self._saved >= 0:
+            self._place.remove(_total_name(self._folder, self._saved))
+            self._low = min(self._low, self._saved)
+        self._saved, self._since = state.n_sweeps, time.monotonic()
 
     def restore(self, training: Training) -> bool:
         """Bring a training to where the folder's state was; False where there is none.
@@ -210,7 +244,7 @@ class WalkChain:
         except (ValueError, FileNotFoundError) as error:
             raise StoreCorruptError(f"{path}: {error}: delete {path.parent} and run again") from None
         self._done = self._until = training.n_sweeps = state.n_sweeps
-        self._before = state.before
+        self._saved, self._low = state.n_sweeps, min(state.before, state.n_sweeps)
         training.burnt_in, training.n_samples = state.burnt_in, state.n_samples
         training.looks, training.log_likelihood = state.looks, state.log_likelihood
         return True
@@ -321,15 +355,20 @@ def fit_shards(
     training = Training(chain, plan)
     if not chain.restore(training):
         chain.begin()
-        chain.save(training)
+        chain.remember(training)
 
     def after(training: Training) -> None:
         if chain.merged:
-            chain.save(training)
+            chain.remember(training)
             if callback is not None:
                 callback(training.n_sweeps, plan.max_iter)
 
-    training.run(plan.max_iter, after)
+    try:
+        training.run(plan.max_iter, after)
+    except BaseException:  # stopped: what is done need not be done again
+        with suppress(OSError):  # what has gone wrong matters more
+            chain.save()
+        raise
     set_found(model, training)
     model.n_features_in_ = tokens.n_words
     return chain.assignments(measured.sizes[:, 1].tolist())

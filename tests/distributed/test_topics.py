@@ -76,6 +76,9 @@ from pathlib import Path
 from fastvbow import pipeline
 from fastvbow.config import TopicsConfig
 from fastvbow.executors import make_executor
+from fastvbow.topics import walks
+
+walks.SAVE_EVERY = 0.0
 
 def tell(event):
     if event.unit == "sweeps":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from multiprocessing import get_context
@@ -98,7 +99,28 @@ def test_as_in_one_process(streams, project, algorithm, n_walks, merge_every):
     wanted = model_of(**how).fit(streams, doc_groups=GROUPS)
     assert_same(*train(project, **how), wanted)
     kept = sorted(path.name.split(".")[1] for path in (project / "training/one/z").glob("*sweep*"))
-    assert len(set(kept)) == 2 and len(kept) == 2 * n_walks, "two states of each walk, no more"
+    assert len(set(kept)) == 3 and len(kept) == 3 * n_walks, "the first state, and two sweeps"
+
+
+def test_topics_that_are_kept(streams, project, monkeypatch):
+    """With a state after every sweep there are two of them at most, and what is killed loses nothing."""
+    monkeypatch.setattr(walks, "SAVE_EVERY", 0.0)
+    seen = []
+
+    def look(sweep, total):
+        folder = project / "training/one"
+        state = json.loads((folder / "state.json").read_bytes())
+        kept = {int(path.name.split(".")[1][6:]) for path in (folder / "z").glob("*sweep*")}
+        assert state["n_sweeps"] == sweep and len(kept) == 2 and max(kept) == sweep and min(kept) >= state["before"]
+        assert len(list(folder.glob("total.*"))) == 1 and len(list(folder.glob("counts.*"))) <= 2
+        seen.append(sweep)
+
+    wanted = model_of(n_walks=3).fit(streams, doc_groups=GROUPS)
+    model, tokens = model_of(n_walks=3), ShardTokens(SharedFolder(project), len(streams), V)
+    with make_executor(1) as executor:
+        z = list(fit_shards(model, tokens, executor, folder="training/one", groups="groups", callback=look))
+    assert seen == [1, 2, 3, 4, 5, 6, 7]
+    assert_same(model, z, wanted)
 
 
 def test_other_processes(streams, project):
@@ -194,7 +216,7 @@ def test_a_task_done_again_writes_the_same(project, streams):
     file = project / "training/one/z/walk-00001.sweep-00002.npy"
     before = file.read_bytes()
     np.save(project / "training/one/counts.sweep-00001.npy", np.load(project / "training/one/counts.sweep-00002.npy"))
-    task = WalkTask(tokens, "training/one", 1, run, 1, until=2, drop=0)
+    task = WalkTask(tokens, "training/one", 1, run, 1, until=2)
     first = sample_walk(task)
     file.unlink()
     np.testing.assert_array_equal(sample_walk(task), first)
@@ -227,7 +249,8 @@ def test_goes_on_where_it_was(streams, project, merge_every):
     assert_same(*train(project, **how), model_of(**how).fit(streams, doc_groups=GROUPS))
 
 
-def test_files_that_are_damaged(project, streams):
+def test_files_that_are_damaged(project, streams, monkeypatch):
+    monkeypatch.setattr(walks, "SAVE_EVERY", 0.0)
     how = {"n_walks": 3}
     train(project, **how)
     z = project / "training/one/z/walk-00001.sweep-00007.npy"
