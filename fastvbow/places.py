@@ -7,8 +7,9 @@ relative to the project folder, with ``/`` between their parts: ``features/shard
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -69,10 +70,14 @@ class SharedFolder:
         yield path
 
     def remove(self, name: str) -> None:
-        """Take a file or folder away, if it is there."""
+        """Take a file or folder away, if it is there. A folder goes as a whole: a process that is killed amid this, or
+        a worker that writes there still, leaves nothing under its name."""
         path = self.root / name
         if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+            away = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+            with suppress(FileNotFoundError):  # another one has just taken it away
+                path.rename(away)
+                shutil.rmtree(away, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 

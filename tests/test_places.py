@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 
 import pytest
 
@@ -32,3 +33,19 @@ def test_moved_and_listed(tmp_path):
     assert place.names("none") == []
     place.move("features/b", "features/c")
     assert place.names("features") == ["a", "c"]
+
+
+def test_a_folder_goes_as_a_whole(tmp_path, monkeypatch):
+    """A kill amid the removal leaves nothing under the name, and the next one finds nothing in the way."""
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "state.json").touch()
+
+    def killed(path, **how) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        SharedFolder(tmp_path).remove("training")
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".training.")
+    assert left.name.endswith(".tmp"), "so that the next writer clears it away"
