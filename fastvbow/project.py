@@ -299,6 +299,7 @@ class ProjectFolder:
                 held[root] = self._copy
                 try:
                     yield
+                    self._clear_away()  # what workers have left that were killed meanwhile
                     self._publish()
                 finally:
                     del held[root]

@@ -264,6 +264,14 @@ def test_a_killed_writer_frees_the_lock_and_its_leavings_are_cleared(project):
     assert set(now) - set(before) == {"features"}
 
 
+def test_what_workers_leave_meanwhile_is_cleared_at_the_end(project):
+    with project.lock():
+        left = project.features / ".shard-00003.0123456789ab.tmp"
+        left.mkdir(parents=True)
+        (left / "sift.descriptors.npy").touch()
+    assert list(project.features.iterdir()) == []
+
+
 def test_only_temporary_names_are_cleared(project):
     project.features.mkdir()
     kept = [".lock", ".notes.my.txt", "a.b.tmp", "features/shard-00000", ".tmp"]
