@@ -104,12 +104,13 @@ class LearningWords:
     def _begin(self, key: str) -> None:
         if is_there(self._place, f"{FOLDER}/key") and self._place.fetch(f"{FOLDER}/key").read_text() == key:
             return
-        self._place.remove(FOLDER)
+        self.end()
         with self._place.writing(f"{FOLDER}/key") as final, replace_file(final) as path:
             path.write_text(key)
 
     def end(self) -> None:
-        """Remove what was left for one another."""
+        """Remove what was left for one another; first what says that it can be gone on from, for a kill amid this."""
+        self._place.remove(f"{FOLDER}/key")
         self._place.remove(FOLDER)
 
     def sample(self, name: str, drawn: Sequence[NDArray[np.int64]]) -> tuple[NDArray[Any], ...]:

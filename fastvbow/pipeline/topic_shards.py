@@ -207,9 +207,15 @@ def open_training(project: ProjectFolder, known: Any) -> str:
     except (FileNotFoundError, msgspec.DecodeError):
         same = False
     if not same:
-        place.remove(TRAINING)
+        _remove(place)
         _write_json(place, f"{TRAINING}/run.json", Run(key))
     return f"{TRAINING}/{key}"
+
+
+def _remove(place: Place) -> None:
+    """First what says that the rest can be gone on from: a kill amid this must not leave half a training."""
+    place.remove(f"{TRAINING}/run.json")
+    place.remove(TRAINING)
 
 
 class Shards:
@@ -294,7 +300,7 @@ class Shards:
 
     def remove(self) -> None:
         """Take away all that was written for this training."""
-        self._place.remove(TRAINING)
+        _remove(self._place)
 
     def _find_axes(self) -> None:
         self._each(take_landmarks)

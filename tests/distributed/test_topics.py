@@ -20,6 +20,7 @@ from fastvbow.cancelling import cancelling
 from fastvbow.config import TopicsConfig
 from fastvbow.errors import Cancelled
 from fastvbow.executors import make_executor
+from fastvbow.places import SharedFolder
 
 CONFIG = TopicsConfig(topics=4, sweeps=12, walks=3, merge_every=2)
 
@@ -103,6 +104,27 @@ with make_executor(1) as executor:
         pipeline.topics(sift_copy, CONFIG, executor=executor, jobs=1, listener=listen)
     assert sweeps[0] > 6 and sweeps[-1] == 12
     assert topics_of(sift_copy) == wanted
+
+
+def test_a_removal_that_was_ended_leaves_nothing_to_go_on_from(sift_copy, monkeypatch):
+    """As in a store, where the files of a folder go one by one."""
+    wanted, whole = anew(sift_copy, jobs=1), SharedFolder.remove
+
+    def remove(place, name: str) -> None:
+        if name != "training" or not (sift_copy / "topics").is_dir():
+            return whole(place, name)
+        for path in (sift_copy / "training").rglob("counts.*"):
+            path.unlink()
+        raise KeyboardInterrupt
+
+    shutil.rmtree(sift_copy / "topics")
+    with make_executor(1) as executor:
+        monkeypatch.setattr(SharedFolder, "remove", remove)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.topics(sift_copy, CONFIG, executor=executor, jobs=1)
+        monkeypatch.undo()
+        assert [*(sift_copy / "training").rglob("state.json")]
+        assert anew(sift_copy, executor=executor) == wanted
 
 
 def test_another_training_starts_anew(sift_copy):
