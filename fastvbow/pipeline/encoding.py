@@ -166,15 +166,25 @@ def encode_tokens(task: EncodeTask) -> int:
     place, name = task.place, f"tokens/shard-{task.index:05d}"
     task.mark.check(place)
     with suppress(FileNotFoundError):
-        return len(np.load(place.fetch(name) / "words.npy", mmap_mode="r"))
+        if (n_tokens := _standing(place.fetch(name))) is not None:
+            return n_tokens
     with one_thread_each():
         shard = FeatureShard(place.fetch(f"features/shard-{task.index:05d}"))
         tokens = encode_shard(_vocabulary(task), shard, task.config)
-        with place.writing(name) as final, replace_folder(final, unless=final.exists) as folder:
+        with place.writing(name) as final, replace_folder(final, unless=lambda: _standing(final) is not None) as folder:
             np.save(folder / "words.npy", tokens.words)
             np.save(folder / "counts.npy", tokens.counts)
             task.mark.check(place)
     return len(tokens.words)
+
+
+def _standing(folder: Path) -> int | None:
+    """The number of a shard's tokens; None where it is not whole, as what a killed worker has sent to a store."""
+    try:
+        n_tokens = len(np.load(folder / "words.npy", mmap_mode="r"))
+        return n_tokens if n_tokens == np.load(folder / "counts.npy").sum(dtype=np.int64) else None
+    except FileNotFoundError:
+        return None
 
 
 _lock = threading.Lock()
