@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,8 @@ def working_with(
         from fastvbow.events import Event
         from fastvbow.executors import effective_jobs
 
+        with suppress(ImportError):  # of which is told below; the import sets the levels of its logs
+            import distributed  # noqa: F401
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what is lost is told in one line
 
         def tell(line: str) -> None:

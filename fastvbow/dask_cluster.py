@@ -64,7 +64,8 @@ def dask_executor(scheduler: str = "", *, jobs: int = 1, tell: Callable[[str], o
     MissingExtraError
         Dask is not installed.
     ClusterError
-        The scheduler cannot be reached, or a worker has another fastvbow or none.
+        The scheduler cannot be reached, this machine's processes cannot be started, or a worker has another fastvbow or
+        none.
     """
     try:
         import distributed
@@ -74,19 +75,29 @@ def dask_executor(scheduler: str = "", *, jobs: int = 1, tell: Callable[[str], o
         if scheduler:
             client = stack.enter_context(_connected(distributed, scheduler))
         else:
-            with _without_ctrl_c():
-                cluster = distributed.LocalCluster(
-                    n_workers=jobs,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    memory_limit=0,  # memory-mapped files would count
-                )
-            client = stack.enter_context(distributed.Client(stack.enter_context(cluster)))
+            client = stack.enter_context(distributed.Client(stack.enter_context(_local_cluster(distributed, jobs))))
         _check_versions(client)
         tell(_told(client))
         yield client.get_executor(retries=RETRIES)
+
+
+def _local_cluster(distributed: Any, jobs: int) -> Any:
+    try:
+        with _without_ctrl_c():
+            return distributed.LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                memory_limit=0,  # memory-mapped files would count
+            )
+    except (OSError, RuntimeError, TimeoutError) as error:
+        why = error.__cause__ or error
+        raise ClusterError(
+            f"the {jobs} processes of Dask on this machine could not all be started ({type(why).__name__}: {why}), "
+            "killed perhaps for want of memory: run the same command again, with fewer --jobs if there is too little"
+        ) from None
 
 
 @contextmanager

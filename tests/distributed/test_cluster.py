@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
+import pytest
 from counting import CountingExecutor
 
+from fastvbow.dask_cluster import dask_executor
+from fastvbow.errors import ClusterError
 from fastvbow.executors import run_tasks
 from fastvbow.reducing import client_of
 
@@ -27,3 +32,33 @@ def test_what_travels_is_weighed(client):
     assert 1000 < executor.tasks[0] < 1500 < executor.tasks[1] < 2500
     assert len(executor.results) == 2
     assert max(executor.results) < 50
+
+
+def test_processes_that_cannot_be_started(monkeypatch):
+    def failing(**how):
+        raise RuntimeError("Nanny failed to start.") from OSError("worker process died")
+
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed, "LocalCluster", failing)
+    with (
+        pytest.raises(ClusterError, match=r"2 processes of Dask .*\(OSError: worker process died\).* run the same"),
+        dask_executor(jobs=2, tell=print),
+    ):
+        pass
+
+
+_QUIET = """
+import logging
+import typer
+from fastvbow.cli_workers import working_with
+try:
+    with working_with("dask", "none.json", 1, True):
+        pass
+except typer.Exit:
+    raise SystemExit(logging.getLogger("distributed.client").level)
+"""
+
+
+def test_the_command_keeps_dasks_own_account_of_what_is_lost_to_itself(client, tmp_path):
+    """Also in a process that has not imported Dask before: its import sets the levels of its logs."""
+    assert subprocess.run([sys.executable, "-c", _QUIET], cwd=tmp_path, check=False).returncode == 50
