@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from conftest import contents
@@ -53,7 +55,6 @@ def test_another_executor_decides_by_itself(device, project, sift_folder):
 )
 def test_what_is_wrong_is_named(change, problem, project, tmp_path):
     import hashlib
-    from pathlib import Path
 
     if "place" in change:
         change = {"place": SharedFolder(Path("/nowhere"))}
@@ -63,24 +64,20 @@ def test_what_is_wrong_is_named(change, problem, project, tmp_path):
     assert problem in look_around(replace(seen, **change))["problem"]
 
 
-class _OnlyHere:
+@dataclass(frozen=True)
+class _OnlyHere(SharedFolder):
     """The place of a project that no other process sees."""
 
-    def __init__(self, folder: SharedFolder, pid: int) -> None:
-        self._folder, self._pid = folder, pid
+    pid: int
 
-    def fetch(self, name: str):
-        import os
-
-        if os.getpid() != self._pid:
+    def fetch(self, name: str) -> Path:
+        if os.getpid() != self.pid:
             raise FileNotFoundError(2, "No such file or directory", name)
-        return self._folder.fetch(name)
+        return super().fetch(name)
 
 
 def test_a_worker_that_does_not_see_the_project(project, client, monkeypatch):
-    import os
-
-    place = _OnlyHere(project.place, os.getpid())
+    place = _OnlyHere(project.place.root, os.getpid())
     monkeypatch.setattr(ProjectFolder, "place", property(lambda self: place))
     with pytest.raises(ClusterError, match=r"the worker tcp://\S+ on \S+ cannot read the project"):
         pipeline.extract(
