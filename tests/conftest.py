@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +136,40 @@ def store_server() -> Iterator[StoreServer]:
             patch.setenv(name, value)
         yield found
     found.server.stop()
+
+
+IMPORTED = [
+    "distributed",
+    "onnxruntime",
+    "pandas",
+    "pytest",
+    "sklearn.cluster",
+    "fastvbow.pipeline.evaluating",
+    "fastvbow.pipeline.extraction_tasks",
+    "fastvbow.pipeline.route",
+    "fastvbow.report.pieces",
+    "fastvbow.topics.walks",
+    "fastvbow.words.sharded",
+]
+"""What `ready_processes` begin with; one that is not there is left out."""
+
+
+@pytest.fixture(scope="session")
+def ready_processes() -> None:
+    """Processes are forked from one process that has imported everything: each would take seconds for that by itself.
+
+    It has worked on nothing. What people start, where each process imports by itself, is tested by
+    the command line's cluster and by the worker of `test_the_scheduler_dies`.
+    """
+    multiprocessing.set_forkserver_preload(IMPORTED)
+    forkserver.ensure_running()
+
+
+@pytest.fixture(scope="session")
+def pool(ready_processes: None) -> Iterator[Executor]:
+    """Two processes without Dask."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

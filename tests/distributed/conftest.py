@@ -12,9 +12,10 @@ WHY = "the tests of Dask want the extra dask"
 
 
 @pytest.fixture(scope="session")
-def cluster_of() -> Callable[..., contextlib.AbstractContextManager[Any]]:
+def cluster_of(ready_processes: None) -> Iterator[Callable[..., contextlib.AbstractContextManager[Any]]]:
     """What starts a cluster of so many processes, with one thread each, and yields its client."""
     distributed = pytest.importorskip("distributed", reason=WHY)
+    import dask
 
     @contextlib.contextmanager
     def start(n_workers: int = 2, **more: Any) -> Iterator[Any]:
@@ -26,7 +27,8 @@ def cluster_of() -> Callable[..., contextlib.AbstractContextManager[Any]]:
             client.wait_for_workers(n_workers)
             yield client
 
-    return start
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield start
 
 
 @pytest.fixture(scope="session")

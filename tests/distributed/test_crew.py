@@ -105,7 +105,7 @@ def test_no_worker_has_a_gpu(sift_folder, client, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def mixed():
+def mixed(cluster_of):
     """The client of a cluster of a worker without and one with a GPU, as far as Dask knows, and the latter's name."""
     distributed = pytest.importorskip("distributed", reason="the tests of Dask want the extra dask")
     how = {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", "dashboard_address": None}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
@@ -36,11 +34,10 @@ def wanted(small_project):
     return bits(pipeline.evaluate(small_project, jobs=1))
 
 
-def test_processes_find_the_same(small_project, wanted):
+def test_processes_find_the_same(small_project, wanted, pool):
     """What travels: labels there; back come sums of so many labels times so many groups and words, and rows drawn."""
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as inner:
-        executor = CountingExecutor(inner)
-        found = pipeline.evaluate(small_project, jobs=2, executor=executor)
+    executor = CountingExecutor(pool)
+    found = pipeline.evaluate(small_project, jobs=2, executor=executor)
     assert bits(found) == wanted == bits(pipeline.evaluate(small_project, jobs=3))
     n_words = int(ProjectFolder.open(small_project).require("vocabulary").outputs["words"])
     scored, drawn, counted = (slice(i * N_SHARDS, (i + 1) * N_SHARDS) for i in range(3))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +58,8 @@ def test_one_worker(alone, sift_folder, cluster_of, tmp_path):
         assert stages(sift_folder, tmp_path / "project", executor=client.get_executor()) == alone
 
 
-def test_a_pool_of_processes(alone, sift_folder, tmp_path):
-    with ProcessPoolExecutor(2, get_context("spawn")) as executor:
-        assert stages(sift_folder, tmp_path / "project", executor=executor) == alone
+def test_a_pool_of_processes(alone, sift_folder, pool, tmp_path):
+    assert stages(sift_folder, tmp_path / "project", executor=pool) == alone
 
 
 def test_what_travels(sift_folder, client, tmp_path):
@@ -168,9 +165,12 @@ def test_the_command_line(alone, sift_folder, client, cli, tmp_path):
 
 
 def test_a_cluster_of_this_machine(alone, sift_folder, cli, tmp_path):
+    dask = pytest.importorskip("dask", reason="the tests of Dask want the extra dask")
     pytest.importorskip("distributed", reason="the tests of Dask want the extra dask")
     project = tmp_path / "project"
-    outcome = cli("extract", sift_folder, "-o", project, "--features", "sift", "--executor", "dask", "--jobs", "1")
+    how = ("--features", "sift", "--executor", "dask", "--jobs", "1")
+    with dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}):  # as it is by default
+        outcome = cli("extract", sift_folder, "-o", project, *how)
     assert outcome.code == 0, outcome.err
     assert "Dask: 1 workers with 1 threads" in outcome.err
     assert features(project) == {name: data for name, data in alone.items() if name.startswith("features/")}

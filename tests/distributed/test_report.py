@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
 import threading
-from concurrent.futures import ProcessPoolExecutor
 
 import cloudpickle
 import numpy as np
@@ -48,9 +46,8 @@ def wanted(own):
     return report_of(own[1], jobs=1)[0]
 
 
-def test_processes_make_the_same_report(own, wanted):
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executor:
-        found, _, left = report_of(own[1], jobs=2, executor=executor)
+def test_processes_make_the_same_report(own, wanted, pool):
+    found, _, left = report_of(own[1], jobs=2, executor=pool)
     assert found == wanted and not left
 
 

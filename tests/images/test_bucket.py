@@ -121,7 +121,7 @@ def test_what_cannot_be_read_there(store_server, tmp_path, cli):
 SMALL = {
     "extract_config": ExtractConfig(features=("sift",)),
     "vocabulary_config": VocabularyConfig(words=60),
-    "topics_config": TopicsConfig(topics=4, sweeps=40),
+    "topics_config": TopicsConfig(topics=4, sweeps=5),
     "labels": "parent",
 }
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cloudpickle
@@ -143,14 +142,13 @@ def stored(tmp_path):
     return sources, X
 
 
-def test_the_same_bytes_for_every_executor(stored):
+def test_the_same_bytes_for_every_executor(stored, pool):
     sources, X = stored
     model = ShardedKMeans(12, max_iter=2, tol=0)
     found = {fitted(model.fit(sources, n_jobs=jobs)) for jobs in (1, 2, None)}
     with ThreadPoolExecutor(3) as threads:
         found.add(fitted(model.fit(sources, executor=threads)))
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
-        found.add(fitted(model.fit(sources, executor=processes, n_jobs=2)))
+    found.add(fitted(model.fit(sources, executor=pool, n_jobs=2)))
     assert len(found) == 1
     held = model.fit(cut(X, 100, 1000, 1500, 4000))
     assert fitted(held) in found, "a file's rows are those in memory"
