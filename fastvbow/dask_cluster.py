@@ -6,6 +6,7 @@ Nothing here schedules, retries or ships work: that is Dask's. Without it (extra
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import signal
 import sys
 import threading
@@ -91,6 +92,7 @@ def _local_cluster(distributed: Any, jobs: int) -> Any:
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 memory_limit=0,  # memory-mapped files would count
+                silence_logs=logging.ERROR,  # one that takes long to end is no news
             )
     except (OSError, RuntimeError, TimeoutError) as error:
         why = error.__cause__ or error
