@@ -44,7 +44,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from fastvbow.changes import flush
-from fastvbow.errors import StoreCorruptError, UsageError
+from fastvbow.errors import FastvbowError, StoreCorruptError, UsageError
 from fastvbow.places import SharedFolder
 from fastvbow.project import replace_file
 from fastvbow.reducing import reduce_tasks, tasks_ahead
@@ -366,7 +366,7 @@ def fit_shards(
     try:
         training.run(plan.max_iter, after)
     except BaseException:  # stopped: what is done need not be done again
-        with suppress(OSError):  # what has gone wrong matters more
+        with suppress(OSError, FastvbowError):  # what has gone wrong matters more
             chain.save()
         raise
     set_found(model, training)

@@ -13,7 +13,7 @@ import pytest
 from counting import CountingExecutor
 from topics.planted import corpus
 
-from fastvbow.errors import StoreCorruptError, UsageError
+from fastvbow.errors import StoreCorruptError, StoreError, UsageError
 from fastvbow.executors import make_executor
 from fastvbow.places import SharedFolder
 from fastvbow.topics import GibbsLDA, TokenStream, measuring, walks
@@ -327,3 +327,18 @@ def test_the_folder_of_another_training_is_left_alone(project):
     found = [train(project, folder=f"training/{name}", max_iter=n)[0] for name, n in (("a", 3), ("b", 4))]
     assert [model.n_iter_ for model in found] == [3, 4]
     assert walks.State.__struct_fields__[:2] == ("format", "version")
+
+
+def test_what_stopped_it_is_told_though_nothing_can_be_saved(project, monkeypatch):
+    """As where the object store of a project is away."""
+
+    def away(*args, **how):
+        raise StoreError("cannot reach s3://photographs")
+
+    def stop(sweep: int, n_sweeps: int) -> None:
+        monkeypatch.setattr(walks, "flush", away)
+        raise KeyboardInterrupt
+
+    model, tokens = GibbsLDA(K, max_iter=4, random_state=0), ShardTokens(SharedFolder(project), N_SHARDS, V)
+    with make_executor(1) as executor, pytest.raises(KeyboardInterrupt):
+        fit_shards(model, tokens, executor, folder="training/a", callback=stop)
