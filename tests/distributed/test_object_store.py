@@ -23,7 +23,7 @@ SIFT = ExtractConfig(features=("sift",))
 SMALL = {
     "extract_config": SIFT,
     "vocabulary_config": VocabularyConfig(words=60),
-    "topics_config": TopicsConfig(topics=4, sweeps=6),
+    "topics_config": TopicsConfig(topics=4, sweeps=3),
     "labels": "parent",
 }
 
