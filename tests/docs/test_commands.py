@@ -58,6 +58,9 @@ NOT_RUN = {
     r"fastvbow study scenes/ -o study/ --words 150,200,300 .*": "takes 12 minutes",
     r"fastvbow suggest .*": "wants a text encoder, which is not shipped",
     r"fastvbow (name|export) .*--suggested": "wants what 'suggest' has found",
+    r"dask (scheduler|worker) .*": "starts servers, which a test must not; tests/distributed does",
+    r"fastvbow run /shared/photographs .*": "wants a cluster; tests/distributed has one",
+    r"fastvbow run s3://.*": "wants an object store; tests/distributed/test_object_store.py has one",
     r"python benchmarks/.*": "takes minutes to hours; the benchmarks have tests of their own",
 }
 """What is shown and not run, as a pattern of the whole command, and why."""
