@@ -20,7 +20,6 @@ from fastvbow import dask_cluster, pipeline
 from fastvbow.config import ExtractConfig, VocabularyConfig
 from fastvbow.dask_cluster import dask_executor
 from fastvbow.errors import ClusterError
-from fastvbow.project import ProjectFolder
 
 SIFT = ExtractConfig(features=("sift",))
 
@@ -64,9 +63,15 @@ class AtTheFirst:
 
 
 def dying_once(flag: Path, n: int, function, task):
-    """The task; but the worker of the second is killed, the first time, when it would give its file the final name."""
+    """The task; but the worker of the second is killed, the first time, when it would give its file the final name.
 
-    def die(*_) -> None:
+    The flag names what is left.
+    """
+
+    def die(begun, *_) -> None:
+        if not Path(begun).exists():  # what stood there before, if anything did
+            raise FileNotFoundError(begun)
+        flag.write_text(str(begun))
         os.kill(os.getpid(), signal.SIGKILL)
 
     if n != 2 or flag.exists():
@@ -102,9 +107,9 @@ def test_a_killed_worker(stage, alone, small_folder, client, tmp_path):
         project = unencoded(alone, tmp_path / "project")
         pipeline.encode(project, executor=executor, listener=listener)
     assert listener.done == 4, "a step for each shard"
-    assert len(left(project)) == 1, "what the killed one had begun"
-    with ProjectFolder.open(project).lock():  # clears it away
-        assert left(project) == []
+    begun = Path((tmp_path / "dying").read_text())
+    assert begun.name.startswith(".") and begun.is_relative_to(project), "what the killed one had begun"
+    assert left(project) == [], "it is cleared away"
     written = "features" if stage == "extract" else "tokens"
     assert only(project, written) == only(alone, written)
     assert len(before & pids_of_two(client)) == 1, "one was killed"
