@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -131,10 +131,12 @@ def timed(route: Route, what: str, executor: Executor) -> Callable[[int], tuple[
     return lambda i: (route.do(what, executor), None)
 
 
-def in_turns(route: Route, executors: dict[str, Executor], rounds: int) -> dict[tuple[str, str], list[float]]:
+def in_turns(
+    route: Route, executors: dict[str, Executor], rounds: int, whats: Sequence[str]
+) -> dict[tuple[str, str], list[float]]:
     """Seconds of every stage with every executor; the stages in the order of the route, the executors in turn."""
     found: dict[tuple[str, str], list[float]] = {}
-    for what in STAGES:
+    for what in whats:
         for executor in executors.values():  # files in the cache, kernels compiled
             route.do(what, executor)
         seconds, _ = alternated({name: timed(route, what, e) for name, e in executors.items()}, rounds)
@@ -144,13 +146,13 @@ def in_turns(route: Route, executors: dict[str, Executor], rounds: int) -> dict[
     return found
 
 
-def overhead(route: Route, rounds: int) -> list[Check]:
+def overhead(route: Route, rounds: int, whats: Sequence[str], workers: Sequence[int] = (1, 2)) -> list[Check]:
     """Dask beside a pool of as many processes."""
     checks = []
-    for n in (1, 2):
+    for n in workers:
         with processes(n) as pool, dask(n) as cluster:
-            found = in_turns(route, {"processes": pool, "Dask": cluster}, rounds)
-        for what in STAGES:
+            found = in_turns(route, {"processes": pool, "Dask": cluster}, rounds, whats)
+        for what in whats:
             ours, beside = found[what, "Dask"], found[what, "processes"]
             more = float(np.median(np.array(ours) / np.array(beside))) - 1
             target = f"<= {OVERHEAD:.0%} more" if what == "extract" else ""
@@ -162,12 +164,12 @@ def overhead(route: Route, rounds: int) -> list[Check]:
     return checks
 
 
-def scaling(route: Route, rounds: int) -> list[Check]:
-    """Two workers beside one, and beside what two busy processes of this machine give."""
+def scaling(route: Route, rounds: int, whats: Sequence[str]) -> list[Check]:
+    """Two workers beside one."""
     checks = []
     with dask(1) as one, dask(2) as two:
-        found = in_turns(route, {"one": one, "two": two}, rounds)
-    for what in STAGES:
+        found = in_turns(route, {"one": one, "two": two}, rounds, whats)
+    for what in whats:
         gain = float(np.median(np.array(found[what, "one"]) / np.array(found[what, "two"])))
         seconds, other = (float(np.median(found[what, n])) for n in ("two", "one"))
         checks.append(Check(f"{what}, 2 workers", seconds, f"1 worker {time_text(other)}", gain))
@@ -311,9 +313,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", default="overhead,scaling,traffic,model")
+    parser.add_argument("--stages", default=";".join(STAGES), help="with semicolons between them")
+    parser.add_argument("--workers", default="1,2", help="of the overhead")
+    parser.add_argument("--rounds", type=int, default=0, help="0: 5, with --quick 2")
     parser.add_argument("--costs", type=Path)
     given = parser.parse_args()
-    rounds = 2 if given.quick else 5
+    rounds, whats = given.rounds or (2 if given.quick else 5), given.stages.split(";")
     with tempfile.TemporaryDirectory() as scratch:
         route = Route(Path(scratch), given.quick)
         for name in given.only.split(","):
@@ -322,8 +327,11 @@ def main() -> None:
                 print("\n".join(traffic(route)))
             elif name == "model":
                 print("\n".join(table(model(route, rounds, given.costs))))
+            elif name == "scaling":
+                print("\n".join(table(scaling(route, rounds, whats))))
             else:
-                print("\n".join(table({"overhead": overhead, "scaling": scaling}[name](route, rounds))))
+                workers = [int(n) for n in given.workers.split(",")]
+                print("\n".join(table(overhead(route, rounds, whats, workers))))
 
 
 if __name__ == "__main__":
