@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from pools import end_with_parent
 
 from fastvbow.demo.crops import crop_generator, photograph_files, render_crop
 from fastvbow.events import Event
@@ -158,8 +159,8 @@ IMPORTED = [
 def ready_processes() -> None:
     """Processes are forked from one process that has imported everything: each would take seconds for that by itself.
 
-    It has worked on nothing. What people start, where each process imports by itself, is tested by
-    the command line's cluster and by the worker of `test_the_scheduler_dies`.
+    It has worked on nothing. What people start, where each process imports by itself, is tested by the command line's
+    cluster and by the worker of `test_the_scheduler_dies`.
     """
     multiprocessing.set_forkserver_preload(IMPORTED)
     forkserver.ensure_running()
@@ -168,7 +169,7 @@ def ready_processes() -> None:
 @pytest.fixture(scope="session")
 def pool(ready_processes: None) -> Iterator[Executor]:
     """Two processes without Dask."""
-    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as found:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver"), end_with_parent) as found:
         yield found
 
 
