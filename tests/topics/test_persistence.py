@@ -94,8 +94,8 @@ def test_unknown_keys_are_ignored(folder):
 
 
 def test_a_newer_version_is_refused_naming_both(folder):
-    change(folder, version=3, sha256=None)
-    with pytest.raises(ProjectError, match="version 3; this fastvbow reads up to version 2"):
+    change(folder, version=4, sha256=None)
+    with pytest.raises(ProjectError, match="version 4; this fastvbow reads up to version 3"):
         GibbsLDA.load(folder)
 
 
