@@ -314,7 +314,7 @@ def main() -> None:
         walks=walks,
         sweeps=given.sweeps,
         merge_every=given.merge_every,
-        passes=given.passes,
+        train_all=given.train_all,
     )
     print(f"{given.images:.3g} photographs, {json.dumps(asdict(cluster))}, {walks} walks\n")
     print("\n".join(lines(found)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import math
 import os
@@ -46,6 +47,9 @@ def aligned(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
     return buffer[start : start + size].view(dtype).reshape(shape)
 
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+
+
 class Allowance:
     """Bytes that threads may use together; who wants more than is left waits for the others.
 
@@ -78,9 +82,16 @@ def keep_freed_memory() -> None:
 
     Else it returns a picture's pyramids to the kernel and takes them again as pages that fault: 200 an image in a
     thread, 2,400 in the main one, each some microseconds. Its thresholds follow the largest block, up to 32 MB, that
-    was ever mapped and freed (mallopt(3), M_MMAP_THRESHOLD); elsewhere this does nothing.
+    was ever mapped and freed (mallopt(3), M_MMAP_THRESHOLD); elsewhere this does nothing. They follow nothing where the
+    environment sets one of them, as Dask does for its workers, which then took half as long again for a photograph:
+    there both are set.
     """
     np.empty(31 << 20, np.uint8)
+    if "MALLOC_TRIM_THRESHOLD_" in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_TRIM_THRESHOLD, 62 << 20)
+            mallopt(_M_MMAP_THRESHOLD, 31 << 20)
 
 
 def physical_memory() -> int:
