@@ -6,7 +6,7 @@ Shards of 1000 documents of 300 tokens are drawn from 20 topics of 300 words, as
 and 3x10^8 tokens. They are then trained through `fastvbow.topics.walks`, from groups of which one document in five is
 wrong. Printed are seconds a sweep, the greatest memory of the caller and of each worker (MB, resident), the bytes that
 the caller receives and the workers exchange, and the perplexity of document completion beside that of the planted
-topics, on one shard. Measured on two processors with 1000 shards and 200 walks: 9 s a sweep where nothing else ran,
+topics, on one shard. Measured on two processors with 1000 shards and 200 walks: 9 to 158 s a sweep beside other work,
 2.7 MB sent a sweep by both workers, 224 MB at most for the caller and 262 MB for a worker, 1.2 GB of state beside the
 600 MB of tokens; perplexity 94.6 after 8 sweeps. With 20 shards and 8 walks 92.79 after 30 sweeps, of the planted
 topics 92.78. FOLDER keeps the shards, and the state of a call that was ended: the same call goes on.

@@ -27,10 +27,10 @@ from fastvbow.cli_options import (
 )
 from fastvbow.cli_workers import working_with
 from fastvbow.config import ExtractOptions
+from fastvbow.stores import within
 
 if TYPE_CHECKING:
     from fastvbow.pipeline.adding import Added
-from fastvbow.stores import within
 
 __all__ = ["add"]
 

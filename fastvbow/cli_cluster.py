@@ -15,10 +15,10 @@ from fastvbow.cli_options import Device, Jobs, Json, ProjectArgument, Quiet, See
 from fastvbow.config import ClusterConfig
 from fastvbow.errors import UsageError
 from fastvbow.project import ProjectFolder
+from fastvbow.stores import within
 
 if TYPE_CHECKING:
     from fastvbow.pipeline.clustering import Clustered
-from fastvbow.stores import within
 
 __all__ = ["cluster", "options_of"]
 

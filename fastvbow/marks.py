@@ -16,8 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from fastvbow.errors import Cancelled, StoreError
-from fastvbow.places import Place
-from fastvbow.replacing import replace_file
+from fastvbow.places import Place, new_file
 
 __all__ = ["Mark", "marked", "marked_for"]
 
@@ -107,5 +106,5 @@ def marked(place: Place, folder: str, made: str) -> Iterator[Mark]:
 
 
 def _write(place: Place, name: str, line: str) -> None:
-    with place.writing(name) as final, replace_file(final) as path:
+    with new_file(place, name) as path:
         path.write_text(line, encoding="ascii")

@@ -7,14 +7,15 @@ relative to the project folder, with ``/`` between their parts: ``features/shard
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Place", "SharedFolder"]
+from fastvbow.replacing import beside, replace_file
+
+__all__ = ["Place", "SharedFolder", "new_file"]
 
 
 class Place(Protocol):
@@ -30,7 +31,7 @@ class Place(Protocol):
         """
 
     def writing(self, name: str) -> AbstractContextManager[Path]:
-        """Yield a local path at which the caller leaves a file or folder whole, by `fastvbow.project.replace_file` or
+        """Yield a local path at which the caller leaves a file or folder whole, by `fastvbow.replacing.replace_file` or
         `replace_folder`; at a clean exit everybody's `fetch` finds it."""
 
     def remove(self, name: str) -> None:
@@ -74,7 +75,7 @@ class SharedFolder:
         a worker that writes there still, leaves nothing under its name."""
         path = self.root / name
         if path.is_dir():
-            away = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+            away = beside(path, "tmp")
             with suppress(FileNotFoundError):  # another one has just taken it away
                 path.rename(away)
                 shutil.rmtree(away, ignore_errors=True)
@@ -89,3 +90,18 @@ class SharedFolder:
         """What lies in a folder, in the order of the names."""
         path = self.root / folder
         return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+
+
+@contextmanager
+def new_file(place: Place, name: str, *, lasting: bool = True) -> Iterator[Path]:
+    """Yield a path to write a file of a project to; at a clean exit it is whole under its name, for everybody.
+
+    Parameters
+    ----------
+    place : Place
+    name : str
+    lasting : bool, default=True
+        See `fastvbow.replacing.replace_file`.
+    """
+    with place.writing(name) as final, replace_file(final, lasting=lasting) as path:
+        yield path

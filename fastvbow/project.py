@@ -47,7 +47,6 @@ import hashlib
 import os
 import shutil
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ import msgspec
 from fastvbow.changes import CHANGE, complete_change, flush
 from fastvbow.errors import ProjectError, StageMissingError, StoreCorruptError
 from fastvbow.places import Place, SharedFolder
-from fastvbow.replacing import replace_file, replace_folder, scratch_file
+from fastvbow.replacing import beside, replace_file, replace_folder, scratch_file
 from fastvbow.stores import url_of
 from fastvbow.working_copy import WorkingCopy, at_hand
 
@@ -318,7 +317,7 @@ class ProjectFolder:
                     entry.rename(final)
                 elif entry.suffix in {".tmp", ".old"}:
                     # Renamed first: a worker of an ended call that still writes to it cannot put half of it in place.
-                    away = entry.with_name(f".{final.name}.{uuid.uuid4().hex[:12]}.old")
+                    away = beside(final, "old")
                     with contextlib.suppress(FileNotFoundError):  # its writer has just put it in place
                         entry.rename(away)
                         shutil.rmtree(away, ignore_errors=True) if away.is_dir() else away.unlink()

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from fastvbow.changes import flush
 
-__all__ = ["replace_file", "replace_folder", "scratch_file"]
+__all__ = ["beside", "replace_file", "replace_folder", "scratch_file"]
 
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 
 
-def _beside(final: Path, kind: str) -> Path:
+def beside(final: Path, kind: str) -> Path:
+    """A temporary name in the same folder, ``.NAME.HEX.KIND``: ``tmp`` is unfinished, ``old`` was `final` until now."""
     return final.parent / f".{final.name}.{uuid.uuid4().hex[:12]}.{kind}"
 
 
@@ -37,7 +38,7 @@ def replace_folder(final: Path, *, unless: Callable[[], bool] = lambda: False) -
         what is new is thrown away, and no reader finds the folder missing for a moment.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(final, "tmp")
+    temporary = beside(final, "tmp")
     temporary.mkdir()
     try:
         yield temporary
@@ -58,7 +59,7 @@ def replace_folder(final: Path, *, unless: Callable[[], bool] = lambda: False) -
 
 def _take_place(temporary: Path, final: Path) -> bool:
     """Rename a folder to `final` and throw away what stood there; False where another one came there meanwhile."""
-    old = _beside(final, "old")
+    old = beside(final, "old")
     try:
         final.rename(old)
         had_one = True
@@ -91,7 +92,7 @@ def replace_file(final: Path, *, lasting: bool = True) -> Iterator[Path]:
         False for a file that need not outlive the machine's going down: it is not flushed, and as whole for all others.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(final, "tmp")
+    temporary = beside(final, "tmp")
     try:
         yield temporary
         if lasting:
@@ -108,7 +109,7 @@ def replace_file(final: Path, *, lasting: bool = True) -> Iterator[Path]:
 def scratch_file(folder: Path, name: str) -> Iterator[Path]:
     """Yield a path in a folder of a project for a file that is removed at the exit; what a kill leaves of it the next
     writer clears away."""
-    path = _beside(folder / name, "tmp")
+    path = beside(folder / name, "tmp")
     try:
         yield path
     finally:

@@ -21,7 +21,6 @@ import re
 import shutil
 import tempfile
 import time
-import uuid
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +28,7 @@ from pathlib import Path
 import msgspec
 
 from fastvbow.errors import ProjectError
+from fastvbow.replacing import replace_file
 
 __all__ = ["Copies", "cache_folder", "files_below", "home_of", "is_hidden"]
 
@@ -128,10 +128,8 @@ class Copies:
             return
         path = self.home / "known" / f"{name}.json"
         settled = stated is not None and time.time() - stated[1] / 1e9 > _SETTLED
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-        beside.write_bytes(msgspec.json.encode(_Known(version, *state, stated, settled)))
-        beside.replace(path)
+        with replace_file(path, lasting=False) as temporary:
+            temporary.write_bytes(msgspec.json.encode(_Known(version, *state, stated, settled)))
 
     def place(self, path: Path, name: str) -> None:
         """Move a file to where a file, a folder or nothing is."""

@@ -23,7 +23,7 @@ from fastvbow.executors import effective_jobs, make_executor, one_thread_each, r
 from fastvbow.features.store import FeatureShard
 from fastvbow.marks import Mark, marked, marked_for
 from fastvbow.pipeline.crew import check_crew
-from fastvbow.pipeline.shards import ranges_of
+from fastvbow.pipeline.shards import feature_shard, ranges_of, token_shard
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.places import Place
 from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_folder
@@ -163,13 +163,13 @@ def encode_tokens(task: EncodeTask) -> int:
     Cancelled
         The call that the task belongs to has ended.
     """
-    place, name = task.place, f"tokens/shard-{task.index:05d}"
+    place, name = task.place, token_shard(task.index)
     task.mark.check(place)
     with suppress(FileNotFoundError):
         if (n_tokens := _standing(place.fetch(name))) is not None:
             return n_tokens
     with one_thread_each():
-        shard = FeatureShard(place.fetch(f"features/shard-{task.index:05d}"))
+        shard = FeatureShard(place.fetch(feature_shard(task.index)))
         tokens = encode_shard(_vocabulary(task), shard, task.config)
         with place.writing(name) as final, replace_folder(final, unless=lambda: _standing(final) is not None) as folder:
             np.save(folder / "words.npy", tokens.words)
@@ -238,7 +238,7 @@ def open_tokens(project: ProjectFolder) -> Sequence[TokenShard]:
     ranges = ranges_of(project.require("extract").outputs)
     _allow_open_files(len(ranges))
     for index, (start, stop) in enumerate(ranges):
-        folder = project.tokens / f"shard-{index:05d}"
+        folder = project.root / token_shard(index)
         try:
             shard = TokenShard(np.load(folder / "words.npy", mmap_mode="r"), np.load(folder / "counts.npy"))
         except (OSError, ValueError) as error:

@@ -33,7 +33,15 @@ from fastvbow.pipeline.describing import check_same_order, open_embeddings, para
 from fastvbow.pipeline.extraction_rounds import STALE, Progress, elsewhere, in_processes, in_threads
 from fastvbow.pipeline.extraction_tasks import Making
 from fastvbow.pipeline.shard_work import ShardTask, Worker, Workshop
-from fastvbow.pipeline.shards import added_shards, open_shard, open_shards, shard_folder, shard_keys, shard_ranges
+from fastvbow.pipeline.shards import (
+    added_shards,
+    feature_shard,
+    open_shard,
+    open_shards,
+    shard_folder,
+    shard_keys,
+    shard_ranges,
+)
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.project import ProjectFolder, StageCard, fingerprint_of, replace_file
 from fastvbow.working_copy import at_hand
@@ -256,7 +264,7 @@ class _Extraction:
         place, cut = self.project.place, self.table.part if mark is None else self.table.to_read
         for i in todo:
             start, stop = self.ranges[i]
-            yield ShardTask(place, f"features/shard-{i:05d}", self.keys[i], cut(start, stop), start, mark)
+            yield ShardTask(place, feature_shard(i), self.keys[i], cut(start, stop), start, mark)
 
     def _stale(self) -> list[str]:
         return [f"features/{name}" for name in self.project.place.names("features") if name.startswith(STALE)]
@@ -353,7 +361,7 @@ class _Extraction:
         content = hashlib.sha256()
         place = self.project.place
         for index, key in enumerate(self.keys):
-            name = f"features/shard-{index:05d}"
+            name = feature_shard(index)
             folder = place.fetch(f"{name}/card.json").parent
             place.fetch(f"{name}/images.parquet")
             shard = FeatureShard(folder)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,18 +36,18 @@ from fastvbow.errors import StoreCorruptError
 from fastvbow.events import Event, Listener
 from fastvbow.executors import run_tasks
 from fastvbow.features.store import FeatureShard
+from fastvbow.pipeline.shards import feature_shard
 from fastvbow.pipeline.word_tasks import (
     Projecting,
     Sampling,
     StoredRows,
     array_at,
     in_runs,
-    is_there,
     project_rows,
-    shard_name,
     take_sample,
 )
-from fastvbow.project import STAGES, ProjectFolder, fingerprint_of, replace_file, replace_folder
+from fastvbow.places import new_file
+from fastvbow.project import STAGES, ProjectFolder, fingerprint_of, replace_folder
 from fastvbow.reducing import tasks_ahead
 from fastvbow.words.sharded import ShardedKMeans, ShardedState
 from fastvbow.words.vocabulary import Codebook, Vocabulary
@@ -102,10 +102,11 @@ class LearningWords:
         self._begin(key)
 
     def _begin(self, key: str) -> None:
-        if is_there(self._place, f"{FOLDER}/key") and self._place.fetch(f"{FOLDER}/key").read_text() == key:
-            return
+        with suppress(FileNotFoundError):
+            if self._place.fetch(f"{FOLDER}/key").read_text() == key:
+                return
         self.end()
-        with self._place.writing(f"{FOLDER}/key") as final, replace_file(final) as path:
+        with new_file(self._place, f"{FOLDER}/key") as path:
             path.write_text(key)
 
     def end(self) -> None:
@@ -177,7 +178,7 @@ class LearningWords:
         enough = max(1, min(MOST_BYTES, max(LEAST_BYTES, sum(counts) * width // PARTS)) // width)
         runs = [run for run in in_runs(counts, enough, MOST_SHARDS) if sum(counts[slice(*run)])]
         if projection is None:
-            names = [f"{shard_name(index)}/{name}.descriptors.npy" for index in range(len(counts))]
+            names = [f"{feature_shard(index)}/{name}.descriptors.npy" for index in range(len(counts))]
             return [StoredRows(self._place, tuple(names[a:b]), tuple(counts[a:b])) for a, b in runs]
         tasks = [
             Projecting(
@@ -210,9 +211,11 @@ class LearningWords:
 
     def projection(self, name: str) -> Codebook | None:
         """That which an earlier call has left, or None."""
-        if not is_there(self._place, self._name(name, "projection")):
+        try:
+            folder = self._place.fetch(self._name(name, "projection"))
+        except FileNotFoundError:
             return None
-        return Vocabulary.load(self._place.fetch(self._name(name, "projection"))).codebooks[name]
+        return Vocabulary.load(folder).codebooks[name]
 
     def keep_projection(self, name: str, book: Codebook) -> None:
         """Leave the projection for the workers, and for a later call."""
@@ -244,14 +247,15 @@ class LearningWords:
 
     def _keep_state(self, name: str, state: ShardedState) -> None:
         numbers = np.array([state.n_rounds, state.n_iter, state.inertia, state.settled], np.float64)
-        with self._place.writing(self._name(name, "state.safetensors")) as final, replace_file(final) as path:
+        with new_file(self._place, self._name(name, "state.safetensors")) as path:
             tensors = {"centers": state.centers, "counts": state.counts, "numbers": numbers}
             save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, path)
 
     def _state(self, name: str) -> ShardedState | None:
-        if not is_there(self._place, self._name(name, "state.safetensors")):
+        try:
+            path = self._place.fetch(self._name(name, "state.safetensors"))
+        except FileNotFoundError:
             return None
-        path: Path = self._place.fetch(self._name(name, "state.safetensors"))
         try:
             found = load_file(path)
             rounds, n_iter, inertia, settled = found["numbers"].tolist()

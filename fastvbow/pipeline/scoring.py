@@ -32,6 +32,7 @@ from fastvbow.pipeline.shard_scores import (
 from fastvbow.pipeline.shards import ranges_of
 from fastvbow.project import ProjectFolder
 from fastvbow.reducing import reduce_tasks, tasks_ahead
+from fastvbow.topics.shards import ShardTokens
 
 __all__ = ["MOST_DRAWN", "UNREAD", "Found", "Histograms", "ShardWork", "word_distances"]
 
@@ -88,11 +89,12 @@ class ShardWork:
     """
 
     def __init__(self, project: ProjectFolder, labels: NDArray[np.int32], executor: Executor, jobs: int) -> None:
-        self._place, self._executor = project.place, executor
+        self._executor = executor
         self._ahead = tasks_ahead(executor, jobs)
         self._ranges = ranges_of(project.require("extract").outputs)
         self._by = "topics" if grouped_by(project) == "topics" else "clusters"
         self.n_words = int(project.require("vocabulary").outputs["words"]) if are_encoded(project) else 0
+        self._tokens = ShardTokens(project.place, len(self._ranges), self.n_words)
         self.labels = labels
 
     def score(self, names: NDArray[np.str_]) -> Found:
@@ -121,7 +123,7 @@ class ShardWork:
         complete = self._by == "topics"
         for shard, (start, stop) in enumerate(self._ranges):
             labels = self.labels[start:stop]
-            yield ScoreTask(self._place, self._by, shard, start, labels, self.n_words, columns, complete)
+            yield ScoreTask(self._tokens, self._by, shard, start, labels, columns, complete)
 
     def count_together(self, top: NDArray[np.intp], totals: NDArray[np.int64]) -> tuple[NDArray[np.float64], int]:
         """In how many photographs each two top words of a topic are more often than chance expects.
@@ -139,10 +141,7 @@ class ShardWork:
             Photographs that could be read.
         """
         share = totals[np.unique(top)] / max(float(totals.sum()), 1.0)
-        tasks = (
-            CountTask(self._place, shard, self.n_words, top.astype(np.int32), share)
-            for shard in range(len(self._ranges))
-        )
+        tasks = (CountTask(self._tokens, shard, top.astype(np.int32), share) for shard in range(len(self._ranges)))
         counts = reduce_tasks(self._executor, count_shard, sum_counts, tasks, ahead=self._ahead)
         return counts.astype(np.float64), int(np.count_nonzero(self.labels != UNREAD))
 
@@ -156,7 +155,7 @@ class ShardWork:
         """
         edges = np.searchsorted(rows, [start for start, _ in self._ranges] + [len(self.labels)])
         tasks = [
-            RowsTask(self._place, shard, self.n_words, (rows[first:last] - start).astype(np.int32))
+            RowsTask(self._tokens, shard, (rows[first:last] - start).astype(np.int32))
             for shard, ((start, _), first, last) in enumerate(zip(self._ranges, edges, edges[1:], strict=False))
             if last > first
         ]

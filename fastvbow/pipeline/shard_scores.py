@@ -17,9 +17,9 @@ from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import StoreCorruptError
 from fastvbow.evaluation.moments import PairMoments, merged_moments, pair_moments
 from fastvbow.executors import one_thread_each
-from fastvbow.places import Place
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.quality import count_together
+from fastvbow.topics.shards import ShardTokens
 from fastvbow.topics.stream import TokenStream
 
 __all__ = [
@@ -48,27 +48,25 @@ class ScoreTask:
 
     Attributes
     ----------
-    place : Place
+    tokens : ShardTokens
+        Of the project; with 0 words, the photographs have none.
     by : {"topics", "clusters"}
         The folder that has ``theta.npy``.
     shard, first : int
         Its number, and its first row in the image table.
     labels : ndarray of shape (n,), int32
         The number of each photograph's label; -1: it has none, -2: it could not be read.
-    n_words : int
-        Of the vocabulary; 0: the photographs have no words.
     columns : (int, int)
         The words whose distances are asked for; beyond the first block of them nothing else is.
     complete : bool
         Whether documents are completed, by the model of ``topics``.
     """
 
-    place: Place
+    tokens: ShardTokens
     by: str
     shard: int
     first: int
     labels: NDArray[np.int32]
-    n_words: int
     columns: tuple[int, int]
     complete: bool
 
@@ -111,25 +109,26 @@ def score_shard(task: ScoreTask) -> ShardScores:
     """
     known = np.flatnonzero(task.labels >= 0)
     labels, mixtures, words = task.labels[known], None, None
-    totals, completed = np.zeros(task.n_words, np.int64), (0.0, 0)
+    n_words, place = task.tokens.n_words, task.tokens.place
+    totals, completed = np.zeros(n_words, np.int64), (0.0, 0)
     with one_thread_each():
         if task.columns[0] == 0:
             mixtures = _mixtures(task, known)
-        if task.n_words:
-            stream = _stream(task.place, task.shard, task.n_words)
+        if n_words:
+            stream = task.tokens.open(task.shard)
             counts = stream.to_counts()
             if len(known):
                 words = _frequencies(counts[known], labels, task.columns)
             if task.columns[0] == 0:
-                totals += np.bincount(stream.words, minlength=task.n_words)
+                totals += np.bincount(stream.words, minlength=n_words)
                 if task.complete:
-                    completed = _completed(GibbsLDA.load(task.place.fetch("topics/model")), stream)
+                    completed = _completed(GibbsLDA.load(place.fetch("topics/model")), stream)
     return ShardScores(mixtures, words, totals, *completed)
 
 
 def _mixtures(task: ScoreTask, known: NDArray[np.intp]) -> PairMoments | None:
     name = f"{task.by}/theta.npy"
-    theta = np.load(task.place.fetch(name), mmap_mode="r")[task.first : task.first + len(task.labels)]
+    theta = np.load(task.tokens.place.fetch(name), mmap_mode="r")[task.first : task.first + len(task.labels)]
     read = np.asarray(theta[task.labels >= -1])
     if not (read > 0).all() or not np.allclose(read.sum(axis=1), 1, atol=1e-6):
         command = "topics" if task.by == "topics" else "cluster"
@@ -138,18 +137,6 @@ def _mixtures(task: ScoreTask, known: NDArray[np.intp]) -> PairMoments | None:
             f"{command}' again"
         )
     return pair_moments(np.array(theta[known]), task.labels[known]) if len(known) else None
-
-
-def _stream(place: Place, shard: int, n_words: int) -> TokenStream:
-    """The tokens of a shard."""
-    name = f"tokens/shard-{shard:05d}"
-    try:
-        folder = place.fetch(name)
-        words, counts = np.load(folder / "words.npy", mmap_mode="r"), np.load(folder / "counts.npy")
-        offsets = np.concatenate([[0], np.cumsum(counts.sum(axis=1, dtype=np.int64))])
-        return TokenStream(words, offsets, n_words)
-    except (OSError, ValueError) as error:
-        raise StoreCorruptError(f"{name}: {error}: delete tokens and run 'fastvbow encode' again") from None
 
 
 def _completed(model: GibbsLDA, stream: TokenStream) -> tuple[float, int]:
@@ -194,19 +181,16 @@ class CountTask:
 
     Attributes
     ----------
-    place : Place
+    tokens : ShardTokens
     shard : int
-    n_words : int
-        Of the vocabulary.
     top : ndarray of shape (K, n_top), int32
         Each topic's words.
     share : ndarray, float64
         Of each of ``np.unique(top)`` in all tokens.
     """
 
-    place: Place
+    tokens: ShardTokens
     shard: int
-    n_words: int
     top: NDArray[np.int32]
     share: NDArray[np.float64]
 
@@ -223,9 +207,9 @@ def count_shard(task: CountTask) -> NDArray[np.int64]:
     ndarray of shape (K, n_top, n_top), int64
     """
     with one_thread_each():
-        share = np.zeros(task.n_words)
+        share = np.zeros(task.tokens.n_words)
         share[np.unique(task.top)] = task.share
-        corpus = above_chance(_stream(task.place, task.shard, task.n_words).to_counts(), share)
+        corpus = above_chance(task.tokens.open(task.shard).to_counts(), share)
         return count_together(task.top, corpus)[0].astype(np.int64)
 
 
@@ -265,17 +249,14 @@ class RowsTask:
 
     Attributes
     ----------
-    place : Place
+    tokens : ShardTokens
     shard : int
-    n_words : int
-        Of the vocabulary.
     rows : ndarray, int32
         In the shard, rising.
     """
 
-    place: Place
+    tokens: ShardTokens
     shard: int
-    n_words: int
     rows: NDArray[np.int32]
 
 
@@ -291,4 +272,4 @@ def rows_of_shard(task: RowsTask) -> sp.csr_array:
     csr_array of shape (n_rows, n_words), int32
         8 bytes for each word that a photograph has.
     """
-    return _stream(task.place, task.shard, task.n_words).to_counts()[task.rows]
+    return task.tokens.open(task.shard).to_counts()[task.rows]

@@ -18,7 +18,17 @@ from fastvbow.images.table import ImageTable
 from fastvbow.places import SharedFolder
 from fastvbow.project import STAGES, ProjectFolder, fingerprint_of
 
-__all__ = ["added_shards", "open_shard", "open_shards", "ranges_of", "shard_folder", "shard_keys", "shard_ranges"]
+__all__ = [
+    "added_shards",
+    "feature_shard",
+    "open_shard",
+    "open_shards",
+    "ranges_of",
+    "shard_folder",
+    "shard_keys",
+    "shard_ranges",
+    "token_shard",
+]
 
 
 def shard_ranges(n_images: int, added: Sequence[int] = ()) -> list[tuple[int, int]]:
@@ -51,9 +61,19 @@ def ranges_of(outputs: Mapping[str, Any]) -> list[tuple[int, int]]:
     return shard_ranges(int(outputs["images"]), added_shards(outputs))
 
 
+def feature_shard(index: int) -> str:
+    """The name of a feature shard inside a project, as places take it."""
+    return f"features/shard-{index:05d}"
+
+
+def token_shard(index: int) -> str:
+    """The name of a shard's tokens, likewise."""
+    return f"tokens/shard-{index:05d}"
+
+
 def shard_folder(project: ProjectFolder, index: int) -> Path:
     """Where a shard stands."""
-    return project.features / f"shard-{index:05d}"
+    return project.root / feature_shard(index)
 
 
 def shard_keys(table: ImageTable, parameters: Mapping[str, Any], ranges: Sequence[tuple[int, int]]) -> list[str]:

@@ -29,7 +29,7 @@ from fastvbow.pipeline.encoding import TokenShard, open_tokens
 from fastvbow.pipeline.extraction import open_shards
 from fastvbow.pipeline.stage import no_numerical_warnings, run_stage
 from fastvbow.pipeline.topic_number import proposed_topics
-from fastvbow.pipeline.topic_shards import Shards, open_training
+from fastvbow.pipeline.topic_shards import Shards, open_training, pooled_rows
 from fastvbow.project import STAGES, ProjectFolder, StageCard, replace_folder
 from fastvbow.topics.checks import word_weights
 from fastvbow.topics.initial import hellinger_embedding, initial_groups
@@ -292,9 +292,9 @@ def start_embedding(
     if "pooled" not in vocabulary.codebooks:
         return hellinger_embedding([t.words for t in tokens], [t.offsets for t in tokens], vocabulary.n_words)
     book = vocabulary.codebooks["pooled"]
-    embedding = np.full((sum(s.card.n_images for s in shards), book.centers.shape[1]), np.nan, np.float32)
+    embedding = np.empty((sum(s.card.n_images for s in shards), book.centers.shape[1]), np.float32)
     at = 0
     for shard in shards:
-        embedding[at : at + shard.card.n_images][shard.read] = book.project(shard.descriptors("pooled"))
+        embedding[at : at + shard.card.n_images] = pooled_rows(shard, book)
         at += shard.card.n_images
     return embedding

@@ -27,10 +27,10 @@ from fastvbow.events import Event, Listener
 from fastvbow.executors import one_thread_each, run_tasks
 from fastvbow.features.store import FeatureShard
 from fastvbow.pipeline.crew import check_crew
-from fastvbow.pipeline.shards import ranges_of
+from fastvbow.pipeline.shards import feature_shard, ranges_of
 from fastvbow.pipeline.stage import no_numerical_warnings
-from fastvbow.places import Place
-from fastvbow.project import ProjectFolder, fingerprint_of, replace_file, replace_folder
+from fastvbow.places import Place, new_file
+from fastvbow.project import ProjectFolder, fingerprint_of, replace_folder
 from fastvbow.reducing import tasks_ahead
 from fastvbow.topics import topic_number
 from fastvbow.topics.inference import likeliest_topics
@@ -46,9 +46,18 @@ from fastvbow.topics.initial import (
 from fastvbow.topics.lda import GibbsLDA
 from fastvbow.topics.shards import ShardTokens, load_array, save_array
 from fastvbow.topics.topic_number import Proposal
-from fastvbow.words.vocabulary import Vocabulary
+from fastvbow.words.vocabulary import Codebook, Vocabulary
 
-__all__ = ["ShardTask", "Shards", "assign_shard", "embed_shard", "infer_shard", "open_training", "take_landmarks"]
+__all__ = [
+    "ShardTask",
+    "Shards",
+    "assign_shard",
+    "embed_shard",
+    "infer_shard",
+    "open_training",
+    "pooled_rows",
+    "take_landmarks",
+]
 
 TRAINING = "training"
 
@@ -122,12 +131,9 @@ def embed_shard(task: ShardTask) -> int:
     with one_thread_each(), no_numerical_warnings():
         vocabulary = Vocabulary.load(task.place.fetch("vocabulary"))
         if "pooled" in vocabulary.codebooks:
-            shard, book = (
-                FeatureShard(task.place.fetch(f"features/shard-{task.shard:05d}")),
-                vocabulary.codebooks["pooled"],
+            rows = pooled_rows(
+                FeatureShard(task.place.fetch(feature_shard(task.shard))), vocabulary.codebooks["pooled"]
             )
-            rows = np.full((shard.card.n_images, book.centers.shape[1]), np.nan, np.float32)
-            rows[shard.read] = book.project(shard.descriptors("pooled"))
         else:
             axes = [load_array(task.place, f"{task.folder}/{name}.npy") for name in ("mean", "components")]
             stream = task.tokens.open(task.shard)
@@ -135,6 +141,13 @@ def embed_shard(task: ShardTask) -> int:
             rows = root_embedding(stream.words, stream.offsets, stream.n_words, found)
         save_array(task.place, task.name("embedding"), rows)
         return int(known_rows(rows).sum())
+
+
+def pooled_rows(shard: FeatureShard, book: Codebook) -> NDArray[np.float32]:
+    """The pooled vectors of a shard's photographs in the space of their words, (n_images, p); NaN for skipped ones."""
+    rows = np.full((shard.card.n_images, book.centers.shape[1]), np.nan, np.float32)
+    rows[shard.read] = book.project(shard.descriptors("pooled"))
+    return rows
 
 
 def assign_shard(task: ShardTask) -> int:
@@ -337,5 +350,5 @@ class Shards:
 
 
 def _write_json(place: Place, name: str, value: Any) -> None:
-    with place.writing(name) as final, replace_file(final) as path:
+    with new_file(place, name) as path:
         path.write_bytes(msgspec.json.encode(value))

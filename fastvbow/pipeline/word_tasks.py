@@ -19,8 +19,8 @@ from fastvbow.errors import EXHAUSTED, StoreCorruptError
 from fastvbow.executors import one_thread_each
 from fastvbow.features.store import FeatureShard
 from fastvbow.pipeline.encoding import located
-from fastvbow.places import Place
-from fastvbow.project import replace_file
+from fastvbow.pipeline.shards import feature_shard
+from fastvbow.places import Place, new_file
 from fastvbow.words.joint import JointFeatures, joint_rows, joint_sample
 from fastvbow.words.vocabulary import Codebook, Vocabulary
 
@@ -32,14 +32,8 @@ __all__ = [
     "in_runs",
     "is_there",
     "project_rows",
-    "shard_name",
     "take_sample",
 ]
-
-
-def shard_name(index: int) -> str:
-    """The name of a feature shard inside a project."""
-    return f"features/shard-{index:05d}"
 
 
 def in_runs(sizes: Sequence[int], enough: int, most: int) -> Iterator[tuple[int, int]]:
@@ -142,7 +136,7 @@ def take_sample(task: Sampling) -> int:
             if task.modality == "joint":
                 parts.append(joint_sample([(_joint(task.place, task.first + offset), rows)]))
             else:
-                name = f"{shard_name(task.first + offset)}/{task.modality}.descriptors.npy"
+                name = f"{feature_shard(task.first + offset)}/{task.modality}.descriptors.npy"
                 parts.append((array_at(task.place, name, int(task.sizes[offset]))[rows],))
     for number, name in enumerate(task.into):
         _leave(task.place, name, [part[number] for part in parts])
@@ -150,7 +144,7 @@ def take_sample(task: Sampling) -> int:
 
 
 def _joint(place: Place, index: int) -> JointFeatures:
-    shard = FeatureShard(place.fetch(shard_name(index)))
+    shard = FeatureShard(place.fetch(feature_shard(index)))
     return JointFeatures(located(shard, "sift"), located(shard, "conv"))
 
 
@@ -197,7 +191,7 @@ def _projected(task: Projecting, book: Codebook) -> Iterator[NDArray[np.float32]
         if task.modality == "joint":
             yield from joint_rows(book, _joint(task.place, index))
         elif size:
-            found = array_at(task.place, f"{shard_name(index)}/{task.modality}.descriptors.npy", size)
+            found = array_at(task.place, f"{feature_shard(index)}/{task.modality}.descriptors.npy", size)
             yield from map(partial(_project, book, found), range(0, len(found), _BLOCK))
 
 
@@ -211,7 +205,7 @@ def _project(book: Codebook, descriptors: NDArray[Any], start: int) -> NDArray[n
 def _leave(place: Place, name: str, blocks: Any, n_rows: int | None = None) -> None:
     """Put an array into the project, block by block."""
     n_rows = sum(map(len, blocks)) if n_rows is None else n_rows
-    with place.writing(name) as final, replace_file(final) as beside, beside.open("wb") as file:
+    with new_file(place, name) as path, path.open("wb") as file:
         written = 0
         for block in filter(len, blocks):  # not into a memory map: on a full disk that would end without a word
             if not written:

@@ -22,8 +22,7 @@ from safetensors.numpy import save_file
 from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import ImageError
 from fastvbow.executors import one_thread_each, run_tasks
-from fastvbow.places import Place
-from fastvbow.project import replace_file
+from fastvbow.places import Place, new_file
 from fastvbow.reducing import tasks_ahead
 
 __all__ = ["Cut", "CutTask", "Elsewhere", "Piece", "Reader", "cut_elsewhere", "cut_photographs", "read_pixels"]
@@ -116,7 +115,7 @@ def cut_photographs(task: CutTask) -> tuple[int, ...]:
             for use, cut in cuts:
                 for j, array in enumerate(cut(pixels)):
                     arrays[f"{i}.{use}.{j}"] = np.ascontiguousarray(array)
-    with task.place.writing(task.name) as path, replace_file(path) as temporary:
+    with new_file(task.place, task.name) as temporary:
         save_file(arrays, temporary)
     return tuple(lost)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import fastvbow.topics._gibbs as _gibbs
 from fastvbow.executors import Team
 from fastvbow.memory import aligned
-from fastvbow.topics.joint import count_topics, document_terms, joint_likelihood
+from fastvbow.topics.joint_likelihood import count_topics, document_terms, joint_likelihood
 from fastvbow.topics.measuring import check_measured, join_measured, measure, units_of, walk_edges
 from fastvbow.topics.stream import TokenStream
 from fastvbow.topics.walking import ALGORITHMS, Stretch, make_sampler, padded_topics, topic_dtype, walk
@@ -235,7 +235,7 @@ class Chain:
             first += stream.n_docs
 
     def log_likelihood(self) -> float:
-        """Collapsed joint log p(w, z) per token, tokens counted by weight (`fastvbow.topics.joint`)."""
+        """Collapsed joint log p(w, z) per token, tokens counted by weight (`fastvbow.topics.joint_likelihood`)."""
         documents = sum(document_terms(ndz, self.alpha) for _, ndz in self.document_topics())
         nzw = self.word_topics()
         return joint_likelihood(nzw, self.nz[: self.n_topics] * self.unit, self.eta, documents)

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.errors import StoreCorruptError
-from fastvbow.places import Place
-from fastvbow.project import replace_file
+from fastvbow.places import Place, new_file
 from fastvbow.reducing import reduce_tasks, tasks_ahead
 from fastvbow.topics.measuring import Measured, join_measured, measure, walk_edges
 from fastvbow.topics.stream import TokenStream
@@ -48,16 +47,15 @@ class ShardTokens:
         StoreCorruptError
             They are not what the stage ``encode`` writes.
         """
-        folder = self.place.fetch(f"tokens/shard-{shard:05d}")
+        name = f"tokens/shard-{shard:05d}"
         try:
+            folder = self.place.fetch(name)
             words = np.load(folder / "words.npy", mmap_mode="r")
             counts = np.load(folder / "counts.npy")
             offsets = np.concatenate([[0], np.cumsum(counts.sum(axis=1, dtype=np.int64))])
             return TokenStream(words, offsets, self.n_words)
         except (OSError, ValueError) as error:
-            raise StoreCorruptError(
-                f"{folder}: {error}: delete {folder.parent} and run 'fastvbow encode' again"
-            ) from None
+            raise StoreCorruptError(f"{name}: {error}: delete tokens and run 'fastvbow encode' again") from None
 
 
 class Run(NamedTuple):
@@ -185,6 +183,6 @@ def load_array(place: Place, name: str, *, mapped: bool = False) -> NDArray[Any]
 
 
 def save_array(place: Place, name: str, array: NDArray[Any], *, lasting: bool = True) -> None:
-    """Write an array to a project: whoever reads it finds all of it or nothing; `lasting` as in `replace_file`."""
-    with place.writing(name) as final, replace_file(final, lasting=lasting) as path, path.open("wb") as file:
+    """Write an array to a project: whoever reads it finds all of it or nothing; `lasting` as in `new_file`."""
+    with new_file(place, name, lasting=lasting) as path, path.open("wb") as file:
         np.save(file, array)

@@ -17,9 +17,8 @@ import fastvbow.topics._gibbs as _gibbs
 from fastvbow.errors import StoreCorruptError
 from fastvbow.executors import one_thread_each
 from fastvbow.memory import aligned
-from fastvbow.places import Place
-from fastvbow.project import replace_file
-from fastvbow.topics.joint import count_topics, document_terms
+from fastvbow.places import Place, new_file
+from fastvbow.topics.joint_likelihood import count_topics, document_terms
 from fastvbow.topics.measuring import units_of
 from fastvbow.topics.shards import Run, ShardTokens, load_array, open_run, save_array
 from fastvbow.topics.stream import TokenStream
@@ -57,7 +56,7 @@ class Setup:
 
     def save(self, place: Place, folder: str) -> None:
         """Write it for the tasks."""
-        with place.writing(f"{folder}/setup.npz") as final, replace_file(final) as path, path.open("wb") as file:
+        with new_file(place, f"{folder}/setup.npz") as path, path.open("wb") as file:
             np.savez(
                 file,
                 alpha=self.alpha,
@@ -208,7 +207,7 @@ def _sample(
 
 
 def look_at_walk(task: WalkTask) -> int:
-    """The documents' part of the joint likelihood, in steps (`fastvbow.topics.joint`).
+    """The documents' part of the joint likelihood, in steps (`fastvbow.topics.joint_likelihood`).
 
     Parameters
     ----------

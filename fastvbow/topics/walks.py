@@ -45,12 +45,11 @@ from sklearn.utils import check_random_state
 
 from fastvbow.changes import flush
 from fastvbow.errors import FastvbowError, StoreCorruptError, UsageError
-from fastvbow.places import SharedFolder
-from fastvbow.project import replace_file
+from fastvbow.places import SharedFolder, new_file
 from fastvbow.reducing import reduce_tasks, tasks_ahead
 from fastvbow.topics import checks
 from fastvbow.topics.fitting import choose_algorithm, plan_for, set_found
-from fastvbow.topics.joint import joint_likelihood
+from fastvbow.topics.joint_likelihood import joint_likelihood
 from fastvbow.topics.measuring import Measured, check_measured, units_of
 from fastvbow.topics.shards import Run, ShardTokens, cut_runs, load_array, measure_shards, save_array
 from fastvbow.topics.training import Training
@@ -179,7 +178,7 @@ class WalkChain:
         return self.nzw.astype(np.float64) * self.unit
 
     def log_likelihood(self) -> float:
-        """Collapsed joint log p(w, z) per token, tokens counted by weight (`fastvbow.topics.joint`)."""
+        """Collapsed joint log p(w, z) per token, tokens counted by weight (`fastvbow.topics.joint_likelihood`)."""
         documents = reduce_tasks(self._executor, look_at_walk, _add_steps, self._tasks(), ahead=self._ahead)
         nz = self.nzw.sum(axis=0, dtype=np.int64)
         return joint_likelihood(self.word_topics(), nz * self.unit, self.eta, documents)
@@ -216,7 +215,7 @@ class WalkChain:
             return
         state, total = self._latest
         save_array(self._place, _total_name(self._folder, state.n_sweeps), total)
-        with self._place.writing(f"{self._folder}/state.json") as final, replace_file(final) as path:
+        with new_file(self._place, f"{self._folder}/state.json") as path:
             path.write_bytes(msgspec.json.encode(state))
         if self._saved >= 0:
             self._place.remove(_total_name(self._folder, self._saved))

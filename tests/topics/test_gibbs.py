@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 from topics.planted import stream_of
 
 from fastvbow.topics.chain import ALGORITHMS, Chain
-from fastvbow.topics.joint import STEPS
+from fastvbow.topics.joint_likelihood import STEPS
 
 SEED = 0xDEADBEEFCAFEF00D
 
