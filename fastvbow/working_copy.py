@@ -17,12 +17,15 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastvbow.errors import ProjectError
-from fastvbow.object_store import ObjectStore
 from fastvbow.store_cache import files_below, is_hidden
-from fastvbow.store_lock import StoreLock
 from fastvbow.stores import url_of
+
+if TYPE_CHECKING:
+    from fastvbow.object_store import ObjectStore
+    from fastvbow.store_lock import StoreLock
 
 __all__ = ["WorkingCopy", "at_hand"]
 
@@ -47,7 +50,7 @@ def at_hand(given: Path | str) -> Path:
     """
     url = url_of(given)
     if url is not None:
-        store = ObjectStore(url)
+        store = _opened(url)
         store.root.mkdir(parents=True, exist_ok=True)
         (store.home / "url").write_text(url, encoding="utf-8", errors="surrogateescape")
         given = store.root
@@ -61,6 +64,12 @@ def at_hand(given: Path | str) -> Path:
                 return root  # its holder knows best
             copy.refresh()
     return root
+
+
+def _opened(url: str) -> ObjectStore:
+    from fastvbow.object_store import ObjectStore  # every command opens a project, and few lie in a store
+
+    return ObjectStore(url)
 
 
 def _is_brought(name: str) -> bool:
@@ -99,7 +108,7 @@ class WorkingCopy:
         place = root.absolute().parent / "url"
         if root.name != "files" or not place.is_file():
             return None
-        store = ObjectStore(place.read_text(encoding="utf-8", errors="surrogateescape"))
+        store = _opened(place.read_text(encoding="utf-8", errors="surrogateescape"))
         return cls(store) if store.root.resolve() == root.resolve() else None
 
     def refresh(self) -> None:
@@ -139,6 +148,8 @@ class WorkingCopy:
         StoreError
             The store does not answer, or refuses.
         """
+        from fastvbow.store_lock import StoreLock
+
         self._lock = StoreLock(self.store)
         with self._lock.hold():
             self.refresh()
