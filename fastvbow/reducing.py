@@ -1,7 +1,7 @@
 """Many results put together in a tree whose shape depends on their number alone.
 
 So sums of floating-point numbers are the same to the bit for any number of workers, and where the executor is Dask's
-they are made on the workers: only the last one travels to the caller.
+they are made on the workers: only the last few travel to the caller.
 """
 
 from __future__ import annotations
@@ -10,26 +10,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from fastvbow.cancelling import check_cancelled
-from fastvbow.executors import cluster_errors, result_of, run_tasks
+from fastvbow.executors import client_of, cluster_errors, result_of, run_tasks
 
-__all__ = ["FAN", "client_of", "reduce_tasks", "tasks_ahead"]
+__all__ = ["FAN", "reduce_tasks", "tasks_ahead", "threads_of"]
 
 FAN = 16
 """Results that are put together at a time."""
 _LEAST_AHEAD = 64
+_LAST = 4
+"""So few results the caller puts together itself: a round by the scheduler takes longer than they travel."""
 _LOOK = 0.05  # seconds between two looks
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-def client_of(executor: Executor) -> Any:
-    """The ``distributed.Client`` behind Dask's ``Client.get_executor()``; None for any other executor."""
-    client = getattr(executor, "_client", None)
-    return client if type(client).__module__.partition(".")[0] == "distributed" else None
 
 
 def tasks_ahead(executor: Executor, jobs: int) -> int:
@@ -41,8 +38,20 @@ def tasks_ahead(executor: Executor, jobs: int) -> int:
     jobs : int
         Threads or processes, where the executor is not Dask's.
     """
+    return 2 * jobs if client_of(executor) is None else max(_LEAST_AHEAD, 2 * threads_of(executor, jobs))
+
+
+def threads_of(executor: Executor, jobs: int) -> int:
+    """How many tasks can be worked on at the same time; 1 where Dask has no workers yet.
+
+    Parameters
+    ----------
+    executor : Executor
+    jobs : int
+        Threads or processes, where the executor is not Dask's.
+    """
     client = client_of(executor)
-    return 2 * jobs if client is None else max(_LEAST_AHEAD, 2 * sum(client.nthreads().values()))
+    return jobs if client is None else max(1, sum(client.nthreads().values()))
 
 
 def reduce_tasks(
@@ -124,7 +133,7 @@ def _in_dask(
     ahead: int,
     fan: int,
 ) -> Any:
-    """The same tree, of Dask's futures: results stay on the workers, all but the last."""
+    """The same tree, of Dask's futures: results stay on the workers, all but the last, or the only few."""
     client, options = client_of(executor), {"pure": False, **executor._kwargs}
     begun: deque[Any] = deque()
 
@@ -132,8 +141,11 @@ def _in_dask(
         with cluster_errors():  # a scheduler that has gone takes no task
             return client.submit(function, given, **options)
 
-    tree = _Tree(lambda futures: submit(combine, list(futures)), fan)
-    for task in tasks:
+    tree, rest = _Tree(lambda futures: submit(combine, list(futures)), fan), iter(tasks)
+    first = list(islice(rest, _LAST + 1))
+    if 1 < len(first) <= min(_LAST, fan):
+        return combine(list(run_tasks(executor, function, first, ahead=_LAST)))
+    for task in chain(first, rest):
         check_cancelled()
         future = submit(function, task)
         tree.add(future)

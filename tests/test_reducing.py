@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fastvbow.executors import make_executor
-from fastvbow.reducing import client_of, reduce_tasks, tasks_ahead
+from fastvbow.executors import client_of, make_executor
+from fastvbow.reducing import reduce_tasks, tasks_ahead
 
 
 def noisy(task: int) -> np.ndarray:

@@ -14,13 +14,12 @@ from typing import Any
 
 from fastvbow.config import ExtractConfig
 from fastvbow.errors import ClusterError, FastvbowError
-from fastvbow.executors import result_of
+from fastvbow.executors import client_of, result_of
 from fastvbow.features.cnn import cnn_parameters
 from fastvbow.features.models import find_model
 from fastvbow.images.table import ImageTable
 from fastvbow.places import Place
 from fastvbow.project import ProjectFolder, fingerprint_of
-from fastvbow.reducing import client_of
 
 __all__ = ["GPU", "Crew", "Seen", "check_crew", "look_around", "with_gpu"]
 

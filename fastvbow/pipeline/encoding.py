@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from fastvbow.config import EncodeConfig
 from fastvbow.errors import StageMissingError, StoreCorruptError
 from fastvbow.events import Event, Listener, log_events
-from fastvbow.executors import effective_jobs, make_executor, one_thread_each, run_tasks
+from fastvbow.executors import effective_jobs, make_executor, one_thread_each
 from fastvbow.features.store import FeatureShard
 from fastvbow.marks import Mark, marked, marked_for
 from fastvbow.pipeline.crew import check_crew
-from fastvbow.pipeline.shards import feature_shard, ranges_of, token_shard
+from fastvbow.pipeline.shards import feature_shard, ranges_of, shards_together, token_shard
 from fastvbow.pipeline.stage import run_stage
 from fastvbow.places import Place
+from fastvbow.portions import run_portions
 from fastvbow.project import STAGES, ProjectFolder, StageCard, fingerprint_of, replace_folder
-from fastvbow.reducing import tasks_ahead
 from fastvbow.words.joint import Located, features_for
 from fastvbow.words.tokens import encode as encode_words
 from fastvbow.words.vocabulary import Vocabulary
@@ -42,6 +42,10 @@ __all__ = [
     "located",
     "open_tokens",
 ]
+
+
+IMAGES_A_TASK = 512
+"""Half a second of work: what another process is handed at most, where shards are small."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,8 @@ def _encode(
         make_executor(jobs) if executor is None else nullcontext(executor) as workers,
     ):
         tasks = (EncodeTask(place, index, config, mark) for index in range(len(ranges)))
-        done = run_tasks(workers, encode_tokens, tasks, ahead=tasks_ahead(workers, jobs))
+        most = 1 if executor is None else shards_together(ranges, IMAGES_A_TASK)
+        done = run_portions(workers, encode_tokens, tasks, n_tasks=len(ranges), jobs=jobs, most=most)
         with closing(done):
             for (start, stop), count in zip(ranges, done, strict=True):
                 n_images, n_tokens = n_images + stop - start, n_tokens + count

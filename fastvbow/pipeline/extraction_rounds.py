@@ -17,13 +17,13 @@ import msgspec
 
 from fastvbow.errors import ProjectError, TooManySkippedError
 from fastvbow.events import Event, Listener
-from fastvbow.executors import make_executor, make_process_executor, one_thread_each, run_tasks
+from fastvbow.executors import client_of, make_executor, make_process_executor, one_thread_each, run_tasks
 from fastvbow.features.earlier import EarlierFeatures
 from fastvbow.pipeline.crew import Crew, with_gpu
 from fastvbow.pipeline.extraction_tasks import Making, RemoteShard, Tally, extract_shard, start_process
 from fastvbow.pipeline.shard_work import Done, ShardTask, Worker
 from fastvbow.project import fingerprint_of
-from fastvbow.reducing import client_of, tasks_ahead
+from fastvbow.reducing import tasks_ahead
 
 __all__ = ["STALE", "Progress", "elsewhere", "in_processes", "in_threads"]
 

@@ -27,6 +27,7 @@ __all__ = [
     "shard_folder",
     "shard_keys",
     "shard_ranges",
+    "shards_together",
     "token_shard",
 ]
 
@@ -59,6 +60,18 @@ def added_shards(outputs: Mapping[str, Any]) -> list[int]:
 def ranges_of(outputs: Mapping[str, Any]) -> list[tuple[int, int]]:
     """The runs of images that form the shards, by what the card of ``extract`` counts."""
     return shard_ranges(int(outputs["images"]), added_shards(outputs))
+
+
+def shards_together(ranges: Sequence[tuple[int, int]], n_images: int) -> int:
+    """How many shards have so many images: what a task of little work for each takes (`fastvbow.portions`).
+
+    Parameters
+    ----------
+    ranges : sequence of (int, int)
+        `ranges_of`.
+    n_images : int
+    """
+    return max(1, n_images * len(ranges) // max(1, ranges[-1][1])) if ranges else 1
 
 
 def feature_shard(index: int) -> str:

@@ -24,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastvbow.events import Event, Listener
-from fastvbow.executors import one_thread_each, run_tasks
+from fastvbow.executors import one_thread_each
 from fastvbow.features.store import FeatureShard
 from fastvbow.pipeline.crew import check_crew
-from fastvbow.pipeline.shards import feature_shard, ranges_of
+from fastvbow.pipeline.shards import feature_shard, ranges_of, shards_together
 from fastvbow.pipeline.stage import no_numerical_warnings
 from fastvbow.places import Place, new_file
+from fastvbow.portions import run_portions
 from fastvbow.project import ProjectFolder, fingerprint_of, replace_folder
-from fastvbow.reducing import tasks_ahead
 from fastvbow.topics import topic_number
 from fastvbow.topics.inference import likeliest_topics
 from fastvbow.topics.initial import (
@@ -60,6 +60,8 @@ __all__ = [
 ]
 
 TRAINING = "training"
+IMAGES_A_TASK = 1024
+"""Some tenths of a second of work: what a task has at most, where shards are small."""
 
 
 @dataclass(frozen=True)
@@ -342,8 +344,9 @@ class Shards:
 
     def _each(self, function: Callable[[ShardTask], int], **how: Any) -> list[int]:
         found, total = [], len(self._ranges)
-        ahead = tasks_ahead(self.executor, self.jobs)
-        for number in run_tasks(self.executor, function, self._tasks(**how), ahead=ahead):
+        most = shards_together(self._ranges, IMAGES_A_TASK)
+        tasks = self._tasks(**how)
+        for number in run_portions(self.executor, function, tasks, n_tasks=total, jobs=self.jobs, most=most):
             found.append(number)
             self._listener(Event("topics", "step", done=len(found), total=total, unit="shards"))
         return found

@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 
 from fastvbow.errors import StoreCorruptError
 from fastvbow.places import Place, new_file
-from fastvbow.reducing import reduce_tasks, tasks_ahead
+from fastvbow.portions import reduce_portions
 from fastvbow.topics.measuring import Measured, join_measured, measure, walk_edges
 from fastvbow.topics.stream import TokenStream
 
 __all__ = ["Run", "ShardTokens", "cut_runs", "load_array", "measure_shards", "open_run", "save_array"]
+
+
+MEASURED_TOGETHER = 16
+"""Shards that a task measures at most: a few milliseconds each."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,9 @@ def measure_shards(executor: Executor, jobs: int, tokens: ShardTokens, counts: N
         Units that one token of each word counts for.
     """
     tasks = (_Measuring(tokens, shard, counts) for shard in range(tokens.n_shards))
-    return reduce_tasks(executor, _measure, join_measured, tasks, ahead=tasks_ahead(executor, jobs))
+    return reduce_portions(
+        executor, _measure, join_measured, tasks, n_tasks=tokens.n_shards, jobs=jobs, most=MEASURED_TOGETHER
+    )
 
 
 def cut_runs(tokens: ShardTokens, sizes: NDArray[np.int64], n_walks: int) -> list[Run]:

@@ -46,7 +46,7 @@ from sklearn.utils import check_random_state
 from fastvbow.changes import flush
 from fastvbow.errors import FastvbowError, StoreCorruptError, UsageError
 from fastvbow.places import SharedFolder, new_file
-from fastvbow.reducing import reduce_tasks, tasks_ahead
+from fastvbow.portions import reduce_portions
 from fastvbow.topics import checks
 from fastvbow.topics.fitting import choose_algorithm, plan_for, set_found
 from fastvbow.topics.joint_likelihood import joint_likelihood
@@ -59,6 +59,8 @@ from fastvbow.topics.walking import topic_dtype
 __all__ = ["WalkChain", "fit_shards"]
 
 FORMAT, VERSION = "fastvbow-lda-walks", 1
+TOKENS_A_TASK = 2_000_000
+"""A few tenths of a second of sampling: what a task has at most, where walks are small."""
 SAVE_EVERY = 10.0
 """Seconds from one state to the next: what a killed caller loses at most, beside the sweep under way. Flushing the
 files of every sweep took half of the time of short ones."""
@@ -112,6 +114,8 @@ class WalkChain:
     setup : Setup
     groups : str, default=""
         A folder with ``shard-NNNNN.npy`` (n_docs,), a topic for each document to start from, or -1.
+    together : int, default=1
+        Walks that a task has at most, where there are more of them than threads.
 
     Attributes
     ----------
@@ -130,10 +134,11 @@ class WalkChain:
         folder: str,
         setup: Setup,
         groups: str = "",
+        together: int = 1,
     ) -> None:
-        self._executor, self._ahead = executor, tasks_ahead(executor, jobs)
+        self._executor, self._jobs = executor, jobs
         self._tokens, self._place, self._runs = tokens, tokens.place, runs
-        self._folder, self._groups = folder, groups
+        self._folder, self._groups, self._together = folder, groups, together
         self.alpha, self.eta, self.weights, self.seed = setup.alpha, setup.eta, setup.weights, setup.seed
         self.unit = units_of(setup.weights).unit
         self.nzw = np.zeros((len(setup.weights), len(setup.alpha)), np.int32)
@@ -156,7 +161,7 @@ class WalkChain:
     def begin(self) -> None:
         """Draw the first topics."""
         self._setup.save(self._place, self._folder)
-        self.nzw = self._reduce(draw_topics, self._tasks(groups=self._groups))
+        self.nzw = self._reduce(draw_topics, _add_counts, self._tasks(groups=self._groups))
         save_array(self._place, counts_name(self._folder, 0), self.nzw)
 
     def sweep(self, number: int, *, merge: bool = True) -> None:
@@ -166,7 +171,7 @@ class WalkChain:
             return
         self._lasting = time.monotonic() - self._since >= SAVE_EVERY
         how = {"until": number, "drop": (self._low, self._done), "lasting": self._lasting}
-        self.nzw = self.nzw + self._reduce(sample_walk, self._tasks(**how))
+        self.nzw = self.nzw + self._reduce(sample_walk, _add_counts, self._tasks(**how))
         save_array(self._place, counts_name(self._folder, number), self.nzw, lasting=self._lasting)
         for sweep in range(self._low, self._done):
             self._place.remove(counts_name(self._folder, sweep))
@@ -179,7 +184,7 @@ class WalkChain:
 
     def log_likelihood(self) -> float:
         """Collapsed joint log p(w, z) per token, tokens counted by weight (`fastvbow.topics.joint_likelihood`)."""
-        documents = reduce_tasks(self._executor, look_at_walk, _add_steps, self._tasks(), ahead=self._ahead)
+        documents = self._reduce(look_at_walk, _add_steps, self._tasks())
         nz = self.nzw.sum(axis=0, dtype=np.int64)
         return joint_likelihood(self.word_topics(), nz * self.unit, self.eta, documents)
 
@@ -275,9 +280,12 @@ class WalkChain:
         for number, run in enumerate(self._runs):
             yield WalkTask(self._tokens, self._folder, number, run, self._done, **how)
 
-    def _reduce(self, function: Callable[[WalkTask], Any], tasks: Iterator[WalkTask]) -> NDArray[np.int32]:
-        found: NDArray[np.int32] = reduce_tasks(self._executor, function, _add_counts, tasks, ahead=self._ahead)
-        return found
+    def _reduce(
+        self, function: Callable[[WalkTask], Any], combine: Callable[[Sequence[Any]], Any], tasks: Iterator[WalkTask]
+    ) -> Any:
+        return reduce_portions(
+            self._executor, function, combine, tasks, n_tasks=len(self._runs), jobs=self._jobs, most=self._together
+        )
 
 
 def fit_shards(
@@ -350,7 +358,8 @@ def fit_shards(
     seed = int(check_random_state(model.random_state).randint(0, 2**64, dtype=np.uint64))
     setup = Setup(alpha, eta, weights, seed, algorithm, checks.share("init_fraction", model.init_fraction))
     runs = cut_runs(tokens, measured.sizes, n_walks)
-    chain = WalkChain(executor, jobs, tokens, runs, folder, setup, groups)
+    together = max(1, TOKENS_A_TASK * n_walks // n_tokens)
+    chain = WalkChain(executor, jobs, tokens, runs, folder, setup, groups, together)
     training = Training(chain, plan)
     if not chain.restore(training):
         chain.begin()

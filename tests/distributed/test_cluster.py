@@ -11,8 +11,7 @@ from counting import CountingExecutor
 
 from fastvbow.dask_cluster import dask_executor
 from fastvbow.errors import ClusterError
-from fastvbow.executors import run_tasks
-from fastvbow.reducing import client_of
+from fastvbow.executors import client_of, run_tasks
 
 
 def pid(task: bytes) -> int:

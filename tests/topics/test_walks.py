@@ -306,14 +306,18 @@ def test_no_tokens(tmp_path):
 # What travels
 
 
-def test_what_travels(project, streams):
+@pytest.mark.parametrize(("jobs", "parts", "size"), [(1, 1, 1800), (2, 2, 1400), (4, 4, 1000)])
+def test_what_travels(project, streams, jobs, parts, size):
+    """Small walks go together, as many parts as there are threads."""
+    model, tokens = model_of(n_walks=4, merge_every=2, thin=6, max_iter=6), ShardTokens(SharedFolder(project), 6, V)
     with make_executor(1) as alone:
         executor = CountingExecutor(alone)
-        train(project, executor, n_walks=4, merge_every=2, thin=6, max_iter=6)
-    assert max(executor.tasks) < 1000, "with the name of the function"
+        list(fit_shards(model, tokens, executor, folder="training/one", groups="groups", jobs=jobs))
+    assert max(executor.tasks) < size, "with the name of the function"
     assert max(executor.results) < 4 * V * K + 400
     rounds = 1 + 3 + 1  # first topics, three merges, one look
-    assert len(executor.tasks) == len(streams) + 4 * rounds
+    assert len(streams) == 6
+    assert len(executor.tasks) == {1: 1, 2: 2, 4: 3}[jobs] + parts * rounds
 
 
 def test_a_task_does_not_grow(project):

@@ -1,0 +1,137 @@
+"""Small tasks handed over together.
+
+What an executor does for a task takes time of its own, whatever the task does: some 5 ms with Dask, and its scheduler
+is one process, which does a thousand a second. A task that is done in less has to have company. How many go together
+depends on who works, so it MUST NOT decide any byte of a result: tasks are done one after another, each as if it were
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import closing
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+from fastvbow.executors import run_tasks
+from fastvbow.reducing import reduce_tasks, tasks_ahead, threads_of
+
+__all__ = ["reduce_portions", "run_portions"]
+
+_SHARE = 2
+"""A portion is one of so many for each thread of what is left, so portions get smaller and all threads end together."""
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class _Portion(Generic[Task]):
+    """Under the function's name, which Dask shows."""
+
+    def __init__(self, function: Callable[[Task], Any]) -> None:
+        self._function = function
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+
+
+class _Each(_Portion[Task]):
+    def __call__(self, tasks: Sequence[Task]) -> list[Any]:
+        return [self._function(task) for task in tasks]
+
+
+class _Combined(_Portion[Task]):
+    def __init__(self, function: Callable[[Task], Any], combine: Callable[[Sequence[Any]], Any]) -> None:
+        super().__init__(function)
+        self._combine = combine
+
+    def __call__(self, tasks: Sequence[Task]) -> Any:
+        found = [self._function(task) for task in tasks]
+        return found[0] if len(found) == 1 else self._combine(found)
+
+
+def run_portions(
+    executor: Executor,
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    *,
+    n_tasks: int,
+    jobs: int,
+    most: int,
+) -> Generator[Result, None, None]:
+    """Results in the order of the tasks, as `fastvbow.executors.run_tasks` yields them; neighbours are handed over
+    together, fewer and fewer towards the end.
+
+    Where one of them fails, all of its portion are tried again, or have failed.
+
+    Parameters
+    ----------
+    executor : Executor
+    function : callable (task) -> result
+    tasks : iterable
+    n_tasks : int
+        How many there are.
+    jobs : int
+        Threads or processes of the executor, where it is not Dask's.
+    most : int
+        The most that are handed over together; 1: each by itself.
+
+    Raises
+    ------
+    Cancelled, ClusterError
+        As `fastvbow.executors.run_tasks`.
+    """
+    ahead = tasks_ahead(executor, jobs)
+    if most <= 1:
+        yield from run_tasks(executor, function, tasks, ahead=ahead)
+        return
+    portions = _portions(tasks, n_tasks, _SHARE * threads_of(executor, jobs), most)
+    with closing(run_tasks(executor, _Each(function), portions, ahead=ahead)) as done:
+        for results in done:
+            yield from results
+
+
+def _portions(tasks: Iterable[Task], n_tasks: int, share: int, most: int) -> Iterator[tuple[Task, ...]]:
+    left, rest = n_tasks, iter(tasks)
+    while portion := tuple(islice(rest, max(1, min(most, left // share)))):
+        left -= len(portion)
+        yield portion
+
+
+def reduce_portions(
+    executor: Executor,
+    function: Callable[[Task], Result],
+    combine: Callable[[Sequence[Result]], Result],
+    tasks: Iterable[Task],
+    *,
+    n_tasks: int,
+    jobs: int,
+    most: int,
+) -> Result:
+    """``combine`` of the results of all tasks, in a tree that depends on who works: `combine` has to be exact, as sums
+    of whole numbers are. Neighbours are handed over together and combined where they are made.
+
+    Parameters
+    ----------
+    executor : Executor
+    function : callable (task) -> result
+    combine : callable (sequence of results) -> result
+        See `fastvbow.reducing.reduce_tasks`.
+    tasks : iterable
+        At least one.
+    n_tasks : int
+        How many there are.
+    jobs : int
+        Threads or processes of the executor, where it is not Dask's.
+    most : int
+        The most that are handed over together.
+
+    Raises
+    ------
+    ValueError
+        There is no task.
+    Cancelled, ClusterError
+        As `fastvbow.executors.run_tasks`.
+    """
+    size, rest = max(1, min(most, -(-n_tasks // threads_of(executor, jobs)))), iter(tasks)
+    portions = iter(lambda: tuple(islice(rest, size)), ())
+    return reduce_tasks(executor, _Combined(function, combine), combine, portions, ahead=tasks_ahead(executor, jobs))

@@ -1,0 +1,102 @@
+"""Small tasks handed over together: what comes out does not depend on how many went together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from fastvbow.executors import make_executor
+from fastvbow.portions import reduce_portions, run_portions
+
+
+class Noting(ThreadPoolExecutor):
+    """Notes the name and the size of what is handed over."""
+
+    def __init__(self, jobs: int) -> None:
+        super().__init__(jobs)
+        self.sizes: list[int] = []
+        self.names: list[str] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.names.append(fn.__name__)
+        self.sizes.append(len(args[0]) if isinstance(args[0], tuple) else 1)
+        return super().submit(fn, *args, **kwargs)
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def refuse_seven(number: int) -> int:
+    if number == 7:
+        raise ValueError("seven")
+    return number
+
+
+def added(parts: Sequence[int]) -> int:
+    assert len(parts) > 1  # one result is not combined with nothing
+    return sum(parts)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 50, 257])
+@pytest.mark.parametrize("most", [1, 3, 16, 1000])
+@pytest.mark.parametrize("jobs", [1, 2, 7])
+def test_results_come_in_the_order_of_the_tasks(n: int, most: int, jobs: int) -> None:
+    with make_executor(jobs) as executor:
+        done = run_portions(executor, square, iter(range(n)), n_tasks=n, jobs=jobs, most=most)
+        assert list(done) == [i * i for i in range(n)]
+
+
+def test_portions_get_smaller_towards_the_end_and_none_is_larger_than_the_most() -> None:
+    with Noting(2) as executor:
+        list(run_portions(executor, square, range(50), n_tasks=50, jobs=2, most=9))
+    assert executor.sizes == sorted(executor.sizes, reverse=True)
+    assert executor.sizes[0] == 9
+    assert executor.sizes[-4:] == [1] * 4
+    assert sum(executor.sizes) == 50
+    assert len(executor.sizes) < 16
+    assert set(executor.names) == {"square"}
+
+
+def test_few_tasks_are_shared_by_all_threads() -> None:
+    with Noting(4) as executor:
+        list(run_portions(executor, square, range(8), n_tasks=8, jobs=4, most=100))
+        assert executor.sizes == [1] * 8
+        executor.sizes.clear()
+        assert reduce_portions(executor, square, added, range(8), n_tasks=8, jobs=4, most=100) == 140
+    assert executor.sizes == [2] * 4
+
+
+def test_more_tasks_than_were_told_are_done_too() -> None:
+    with make_executor(1) as executor:
+        assert list(run_portions(executor, square, range(9), n_tasks=2, jobs=1, most=4)) == [i * i for i in range(9)]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 50, 257])
+@pytest.mark.parametrize("most", [1, 3, 16, 1000])
+@pytest.mark.parametrize("jobs", [1, 2, 7])
+def test_sums_are_those_of_all_tasks(n: int, most: int, jobs: int) -> None:
+    with make_executor(jobs) as executor:
+        total = reduce_portions(executor, square, added, iter(range(n)), n_tasks=n, jobs=jobs, most=most)
+    assert total == sum(i * i for i in range(n))
+
+
+def test_a_failing_task_tells_its_own_error() -> None:
+    with make_executor(2) as executor, pytest.raises(ValueError, match="seven"):
+        list(run_portions(executor, refuse_seven, range(50), n_tasks=50, jobs=2, most=8))
+
+
+def test_what_comes_before_a_failing_portion_is_not_lost() -> None:
+    found: list[int] = []
+    with make_executor(1) as executor, pytest.raises(ValueError, match="seven"):
+        for number in run_portions(executor, refuse_seven, range(8), n_tasks=8, jobs=1, most=2):
+            found.append(number)
+    assert found == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_nothing_to_reduce_is_an_error() -> None:
+    with make_executor(1) as executor, pytest.raises(ValueError, match="at least one"):
+        reduce_portions(executor, square, added, range(0), n_tasks=0, jobs=1, most=4)
