@@ -210,12 +210,12 @@ class LearningWords:
         return f"{self._folder}/{name}-{what}"
 
     def projection(self, name: str) -> Codebook | None:
-        """That which an earlier call has left, or None."""
+        """That which an earlier call has left, or None; of one that was killed amid sending it to an object store, some
+        files are missing."""
         try:
-            folder = self._place.fetch(self._name(name, "projection"))
-        except FileNotFoundError:
+            return Vocabulary.load(self._place.fetch(self._name(name, "projection"))).codebooks[name]
+        except (FileNotFoundError, StoreCorruptError):
             return None
-        return Vocabulary.load(folder).codebooks[name]
 
     def keep_projection(self, name: str, book: Codebook) -> None:
         """Leave the projection for the workers, and for a later call."""

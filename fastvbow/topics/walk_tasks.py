@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastvbow.topics._gibbs as _gibbs
-from fastvbow.errors import StoreCorruptError
+from fastvbow.errors import Cancelled, StoreCorruptError
 from fastvbow.executors import one_thread_each
 from fastvbow.memory import aligned
 from fastvbow.places import Place, new_file
@@ -134,6 +134,14 @@ class WalkTask:
         return z
 
 
+def _check_training(task: WalkTask) -> None:
+    """A task that outlives its call must not bring back the folder of a training that is over."""
+    try:
+        task.tokens.place.fetch(f"{task.folder}/setup.npz")
+    except FileNotFoundError:
+        raise Cancelled("the training that this task belongs to has ended") from None
+
+
 def draw_topics(task: WalkTask) -> NDArray[np.int32]:
     """Put a walk's tokens together, draw their first topics, and write both.
 
@@ -145,6 +153,11 @@ def draw_topics(task: WalkTask) -> NDArray[np.int32]:
     -------
     ndarray of shape (V, K), int32
         Their counts, in units.
+
+    Raises
+    ------
+    Cancelled
+        The training's folder is gone.
     """
     with one_thread_each():
         setup = Setup.load(task.tokens.place, task.folder)
@@ -158,6 +171,7 @@ def draw_topics(task: WalkTask) -> NDArray[np.int32]:
         _gibbs.initialise(stream.offsets, known, setup.fraction, n_topics, setup.seed, begin, z)
         nzw, nz = np.zeros((len(setup.weights), n_topics), np.int32), np.zeros(n_topics, np.int64)
         _gibbs.count_words(stream.words, z, units_of(setup.weights).counts, nzw, nz)
+        _check_training(task)
         save_array(place, task.z(0), z)
         return nzw
 
@@ -173,6 +187,11 @@ def sample_walk(task: WalkTask) -> NDArray[np.int32]:
     -------
     ndarray of shape (V, K), int32
         What has come to the counts, in units.
+
+    Raises
+    ------
+    Cancelled
+        The training's folder is gone.
     """
     with one_thread_each():
         place = task.tokens.place
@@ -181,6 +200,7 @@ def sample_walk(task: WalkTask) -> NDArray[np.int32]:
         after = _sample(setup, stream, z := task.topics(stream, len(setup.alpha)), before, task)
         for sweep in range(*task.drop):
             place.remove(task.z(sweep))
+        _check_training(task)
         save_array(place, task.z(task.until), z, lasting=task.lasting)
         return after - before
 

@@ -59,7 +59,7 @@ from fastvbow.topics.walking import topic_dtype
 __all__ = ["WalkChain", "fit_shards"]
 
 FORMAT, VERSION = "fastvbow-lda-walks", 1
-TOKENS_A_TASK = 2_000_000
+TOKENS_A_TASK = 5_000_000
 """A few tenths of a second of sampling: what a task has at most, where walks are small."""
 SAVE_EVERY = 10.0
 """Seconds from one state to the next: what a killed caller loses at most, beside the sweep under way. Flushing the

@@ -46,6 +46,22 @@ def test_processes_that_cannot_be_started(monkeypatch):
         pass
 
 
+def _profiled() -> bool:
+    import dask
+
+    return bool(dask.config.get("distributed.worker.profile.enabled"))
+
+
+def test_processes_that_are_started_here_are_not_profiled():
+    """Which took a tenth of extraction's time; the caller's own Dask stays as it was."""
+    pytest.importorskip("distributed")
+    before = _profiled()
+    with dask_executor(jobs=1, tell=str) as executor:
+        assert list(client_of(executor).run(_profiled).values()) == [False]
+        assert _profiled() == before
+    assert _profiled() == before
+
+
 _QUIET = """
 import logging
 import typer

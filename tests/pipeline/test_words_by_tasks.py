@@ -168,6 +168,21 @@ def test_a_projection_is_kept_too(small_copy, monkeypatch):
     assert seen["rows"] == rows
 
 
+@pytest.mark.parametrize("left", ["vocabulary", "manifest"])
+def test_half_a_projection_is_made_anew(small_copy, left):
+    """As a call leaves it in an object store that is killed amid sending it."""
+    plain = words(small_copy, **ALL)
+    stopped = After(10**9)
+    with pytest.raises(Cancelled), cancelling(lambda: bool(stopped.passes) and stopped.passes[-1] > 60):
+        words(small_copy, listener=stopped.hear, **ALL)
+    (folder,) = (small_copy / "learning").glob("*/conv-projection")
+    for path in folder.iterdir():
+        if not path.name.startswith(left):
+            path.unlink()
+    assert len(list(folder.iterdir())) == 1
+    assert words(small_copy, **ALL) == plain
+
+
 def test_what_travels(small_copy):
     """Names, numbers of rows, centres and sums."""
     with ThreadPoolExecutor(1) as one:

@@ -13,10 +13,10 @@ import pytest
 from counting import CountingExecutor
 from topics.planted import corpus
 
-from fastvbow.errors import StoreCorruptError, StoreError, UsageError
+from fastvbow.errors import Cancelled, StoreCorruptError, StoreError, UsageError
 from fastvbow.executors import make_executor
 from fastvbow.places import SharedFolder
-from fastvbow.topics import GibbsLDA, TokenStream, measuring, walks
+from fastvbow.topics import GibbsLDA, TokenStream, measuring, walk_tasks, walks
 from fastvbow.topics.chain import Chain
 from fastvbow.topics.shards import Run, ShardTokens, cut_runs, measure_shards
 from fastvbow.topics.walk_tasks import WalkTask, draw_topics, sample_walk
@@ -325,6 +325,27 @@ def test_a_task_does_not_grow(project):
     run = Run(99_000, 900, 99_999, 1023, 10**8)
     task = WalkTask(tokens, "training/0123456789abcdef", 9999, run, 136, 137, 135, "training/0123456789abcdef/groups")
     assert len(cloudpickle.dumps(task)) < 600
+
+
+def test_a_late_task_does_not_bring_its_training_back(project, monkeypatch):
+    """Of a call that has ended, whose folder the next one has removed."""
+    place, late = SharedFolder(project), []
+
+    def walk(*given, known=walk_tasks.walk):
+        known(*given)
+        if late:
+            place.remove("training")
+
+    def callback(sweep: int, n_sweeps: int) -> None:
+        late.append(sweep)
+
+    monkeypatch.setattr(walk_tasks, "walk", walk)
+    with pytest.raises(Cancelled, match="training that this task belongs to has ended"):
+        model, tokens = model_of(n_walks=2, max_iter=3), ShardTokens(place, N_SHARDS, V)
+        with make_executor(1) as executor:
+            fit_shards(model, tokens, executor, folder="training/one", groups="groups", callback=callback)
+    assert late == [1]
+    assert not (project / "training").exists()
 
 
 def test_the_folder_of_another_training_is_left_alone(project):
