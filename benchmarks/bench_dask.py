@@ -1,6 +1,7 @@
 """The route on Dask beside processes of this machine: what Dask costs, what a second worker brings, what travels.
 
-    python benchmarks/bench_dask.py [--quick] [--copies N] [--only overhead,scaling,traffic,model] [--costs COSTS.json]
+    python benchmarks/bench_dask.py [--quick] [--copies N] [--merge-every N] [--only overhead,scaling,traffic,model]
+                                    [--costs COSTS.json]
 
 Photographs of sun8, 1600 in its own shards of 32. With ``--copies 8`` each is there eight times, so that each of the
 eight walks has as many photographs as sun8. Workers are processes with one thread; they, the pools and the cluster are
@@ -64,7 +65,7 @@ _OUTPUTS = {
 class Route:
     """A project of sun8 whose stages can be done again, one by one."""
 
-    def __init__(self, scratch: Path, quick: bool, copies: int = 1) -> None:
+    def __init__(self, scratch: Path, quick: bool, copies: int = 1, merge_every: int = 1) -> None:
         self.photographs, self.project = data_folder() / "sun8", scratch / "project"
         if quick:
             self.photographs = scratch / "photographs"
@@ -78,13 +79,13 @@ class Route:
                 (self.photographs / f"{k:03d}").mkdir(parents=True)
                 for i, path in enumerate(chosen):
                     shutil.copyfile(path, self.photographs / f"{k:03d}" / f"{i:04d}.jpg")
-        self.sweeps = 20 if quick or copies > 1 else 100
+        self.sweeps, self.merge_every = 20 if quick or copies > 1 else 100, merge_every
         pipeline.run(self.photographs, self.project, topics_config=self.topics)
         self.n_images = int(ProjectFolder.open(self.project).require("extract").outputs["images"])
 
     @property
     def topics(self) -> TopicsConfig:
-        return TopicsConfig(topics=8, sweeps=self.sweeps, walks=8)
+        return TopicsConfig(topics=8, sweeps=self.sweeps, walks=8, merge_every=self.merge_every)
 
     def forget(self, stage: str) -> None:
         """Take a stage's card and output away."""
@@ -348,6 +349,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--copies", type=int, default=1)
+    parser.add_argument("--merge-every", type=int, default=1, help="sweeps of the topics")
     parser.add_argument("--only", default="overhead,scaling,traffic,model")
     parser.add_argument("--stages", default=";".join(STAGES), help="with semicolons between them")
     parser.add_argument("--workers", default="1,2", help="of the overhead")
@@ -356,7 +358,7 @@ def main() -> None:
     given = parser.parse_args()
     rounds, whats = given.rounds or (2 if given.quick else 5), given.stages.split(";")
     with tempfile.TemporaryDirectory() as scratch:
-        route = Route(Path(scratch), given.quick, given.copies)
+        route = Route(Path(scratch), given.quick, given.copies, given.merge_every)
         for name in given.only.split(","):
             print(f"\n## {name}\n")
             if name == "traffic":

@@ -6,12 +6,14 @@ they are made on the workers: only the last few travel to the caller.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from itertools import chain, islice
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from fastvbow.cancelling import check_cancelled
 from fastvbow.executors import client_of, cluster_errors, result_of, run_tasks
@@ -24,6 +26,8 @@ _LEAST_AHEAD = 64
 _LAST = 4
 """So few results the caller puts together itself: a round by the scheduler takes longer than they travel."""
 _LOOK = 0.05  # seconds between two looks
+_ASK = 1.0  # seconds between two questions
+_threads: WeakKeyDictionary[Any, tuple[float, int]] = WeakKeyDictionary()
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -42,7 +46,7 @@ def tasks_ahead(executor: Executor, jobs: int) -> int:
 
 
 def threads_of(executor: Executor, jobs: int) -> int:
-    """How many tasks can be worked on at the same time; 1 where Dask has no workers yet.
+    """How many tasks can be worked on at the same time; 1 where Dask has no workers yet, which is asked once a second.
 
     Parameters
     ----------
@@ -51,7 +55,13 @@ def threads_of(executor: Executor, jobs: int) -> int:
         Threads or processes, where the executor is not Dask's.
     """
     client = client_of(executor)
-    return jobs if client is None else max(1, sum(client.nthreads().values()))
+    if client is None:
+        return jobs
+    asked, threads = _threads.get(client, (-math.inf, 1))
+    if time.monotonic() - asked > _ASK:  # the scheduler takes milliseconds to answer, as much as a small sweep
+        threads = max(1, sum(client.nthreads().values()))
+        _threads[client] = time.monotonic(), threads
+    return threads
 
 
 def reduce_tasks(

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from fastvbow import reducing
 from fastvbow.executors import client_of, make_executor
-from fastvbow.reducing import reduce_tasks, tasks_ahead
+from fastvbow.reducing import reduce_tasks, tasks_ahead, threads_of
 
 
 def noisy(task: int) -> np.ndarray:
@@ -55,7 +56,7 @@ def test_threads_are_not_dask():
         assert tasks_ahead(executor, 2) == 4
 
 
-def test_dask_makes_the_same_tree():
+def test_dask_makes_the_same_tree(monkeypatch):
     distributed = pytest.importorskip("distributed", reason="the tests of Dask want the extra dask")
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
@@ -70,6 +71,13 @@ def test_dask_makes_the_same_tree():
             assert there.tobytes() == reduce_tasks(one, noisy, added, range(23), ahead=1, fan=3).tobytes()
         with pytest.raises(ZeroDivisionError):
             reduce_tasks(executor, divided, added, range(5), ahead=2, fan=3)
+        assert threads_of(executor, 1) == 2
+        monkeypatch.setattr(client, "nthreads", lambda: {"a": 100, "b": 30})
+        monkeypatch.setattr(reducing, "_ASK", 1e9)
+        assert threads_of(executor, 1) == 2, "which is not asked each time"
+        monkeypatch.setattr(reducing, "_ASK", 0.0)
+        assert threads_of(executor, 1) == 130, "workers may come and go"
+        assert tasks_ahead(executor, 1) == 260
 
 
 def divided(task: int) -> float:
