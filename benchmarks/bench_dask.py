@@ -67,14 +67,9 @@ class Route:
 
     def __init__(self, scratch: Path, quick: bool, copies: int = 1, merge_every: int = 1) -> None:
         self.photographs, self.project = data_folder() / "sun8", scratch / "project"
-        if quick:
+        if quick or copies > 1:
+            chosen = sorted(self.photographs.rglob("*.jpg"))[:: 1600 // QUICK if quick else 1]
             self.photographs = scratch / "photographs"
-            self.photographs.mkdir()
-            for i, path in enumerate(sorted((data_folder() / "sun8").rglob("*.jpg"))[:: 1600 // QUICK]):
-                shutil.copyfile(path, self.photographs / f"{i:04d}.jpg")
-        if copies > 1:
-            chosen = sorted(self.photographs.rglob("*.jpg"))
-            self.photographs = scratch / "copies"
             for k in range(copies):
                 (self.photographs / f"{k:03d}").mkdir(parents=True)
                 for i, path in enumerate(chosen):

@@ -85,9 +85,9 @@ def dask_executor(scheduler: str = "", *, jobs: int = 1, tell: Callable[[str], o
 def _local_cluster(distributed: Any, jobs: int) -> Any:
     """Its workers have no statistical profiler: it looks at their threads a hundred times a second, which took a tenth
     of extraction's time."""
-    try:
-        import dask
+    import dask
 
+    try:
         with _without_ctrl_c(), dask.config.set({"distributed.worker.profile.enabled": False}):
             return distributed.LocalCluster(
                 n_workers=jobs,

@@ -27,25 +27,17 @@ Result = TypeVar("Result")
 
 
 class _Portion(Generic[Task]):
-    """Under the function's name, which Dask shows."""
+    """Does tasks one after another, under their function's name, which Dask shows."""
 
-    def __init__(self, function: Callable[[Task], Any]) -> None:
-        self._function = function
+    def __init__(self, function: Callable[[Task], Any], combine: Callable[[Sequence[Any]], Any] | None = None) -> None:
+        self._function, self._combine = function, combine
         self.__name__ = getattr(function, "__name__", type(function).__name__)
 
-
-class _Each(_Portion[Task]):
-    def __call__(self, tasks: Sequence[Task]) -> list[Any]:
-        return [self._function(task) for task in tasks]
-
-
-class _Combined(_Portion[Task]):
-    def __init__(self, function: Callable[[Task], Any], combine: Callable[[Sequence[Any]], Any]) -> None:
-        super().__init__(function)
-        self._combine = combine
-
     def __call__(self, tasks: Sequence[Task]) -> Any:
+        """All results, or what they are combined to."""
         found = [self._function(task) for task in tasks]
+        if self._combine is None:
+            return found
         return found[0] if len(found) == 1 else self._combine(found)
 
 
@@ -85,7 +77,7 @@ def run_portions(
         yield from run_tasks(executor, function, tasks, ahead=ahead)
         return
     portions = _portions(tasks, n_tasks, _SHARE * threads_of(executor, jobs), most)
-    with closing(run_tasks(executor, _Each(function), portions, ahead=ahead)) as done:
+    with closing(run_tasks(executor, _Portion(function), portions, ahead=ahead)) as done:
         for results in done:
             yield from results
 
@@ -134,4 +126,4 @@ def reduce_portions(
     """
     size, rest = max(1, min(most, -(-n_tasks // threads_of(executor, jobs)))), iter(tasks)
     portions = iter(lambda: tuple(islice(rest, size)), ())
-    return reduce_tasks(executor, _Combined(function, combine), combine, portions, ahead=tasks_ahead(executor, jobs))
+    return reduce_tasks(executor, _Portion(function, combine), combine, portions, ahead=tasks_ahead(executor, jobs))

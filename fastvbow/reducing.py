@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from fastvbow.cancelling import check_cancelled
-from fastvbow.executors import client_of, cluster_errors, result_of, run_tasks
+from fastvbow.executors import client_of, cluster_errors, result_of, run_tasks, submit_options
 
 __all__ = ["FAN", "reduce_tasks", "tasks_ahead", "threads_of"]
 
@@ -101,7 +101,10 @@ def reduce_tasks(
         As `fastvbow.executors.run_tasks`.
     """
     if client_of(executor) is not None:
-        return _in_dask(executor, function, combine, tasks, ahead, fan)
+        rest = iter(tasks)
+        tasks = list(islice(rest, _LAST + 1))
+        if len(tasks) > _LAST:
+            return _in_dask(executor, function, combine, chain(tasks, rest), ahead, fan)
     tree = _Tree(combine, fan)
     for result in run_tasks(executor, function, tasks, ahead=ahead):
         tree.add(result)
@@ -143,19 +146,16 @@ def _in_dask(
     ahead: int,
     fan: int,
 ) -> Any:
-    """The same tree, of Dask's futures: results stay on the workers, all but the last, or the only few."""
-    client, options = client_of(executor), {"pure": False, **executor._kwargs}
+    """The same tree, of Dask's futures: results stay on the workers, all but the last."""
+    client, options = client_of(executor), submit_options(executor)
     begun: deque[Any] = deque()
 
     def submit(function: Callable[..., Any], given: Any) -> Any:
         with cluster_errors():  # a scheduler that has gone takes no task
             return client.submit(function, given, **options)
 
-    tree, rest = _Tree(lambda futures: submit(combine, list(futures)), fan), iter(tasks)
-    first = list(islice(rest, _LAST + 1))
-    if 1 < len(first) <= min(_LAST, fan):
-        return combine(list(run_tasks(executor, function, first, ahead=_LAST)))
-    for task in chain(first, rest):
+    tree = _Tree(lambda futures: submit(combine, list(futures)), fan)
+    for task in tasks:
         check_cancelled()
         future = submit(function, task)
         tree.add(future)
