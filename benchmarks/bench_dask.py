@@ -3,9 +3,10 @@
     python benchmarks/bench_dask.py [--quick] [--copies N] [--merge-every N] [--only overhead,scaling,traffic,model]
                                     [--costs COSTS.json]
 
-Photographs of sun8, 1600 in its own shards of 32. With ``--copies 8`` each is there eight times, so that each of the
-eight walks has as many photographs as sun8. Workers are processes with one thread; they, the pools and the cluster are
-started and have done a first task before the clock. Both sides of a comparison take turns and medians count.
+Photographs of sun8, 1600 in its own shards of 32. With ``--copies 8`` each is there eight times, in shards of 256, so
+that each of the eight walks has as many photographs as sun8. Workers are processes with one thread; they, the pools and
+the cluster are started and have done a first task before the clock. Both sides of a comparison take turns and medians
+count.
 *Processes* are a ``ProcessPoolExecutor`` that is handed to the same functions: what is compared is Dask, not fastvbow.
 *traffic* wants network namespaces (root, on Linux): a scheduler and two workers on hosts of their own, whose network
 cards count the bytes. *model* measures what `cluster_model` wants to know with one worker, and holds what it foretells
@@ -43,6 +44,7 @@ from fastvbow.events import Event
 from fastvbow.executors import client_of
 from fastvbow.pipeline.shards import ranges_of
 from fastvbow.project import ProjectFolder
+from fastvbow.topics import GibbsLDA
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from counting import CountingExecutor
@@ -53,6 +55,7 @@ OVERHEAD = 0.10
 GROUPS = 7e-6
 MODELLED = ("extract", "encode", "topics")
 QUICK = 320
+MERGE_EVERY = TopicsConfig().merge_every
 _OUTPUTS = {
     "extract": "features",
     "vocabulary": "vocabulary",
@@ -65,7 +68,7 @@ _OUTPUTS = {
 class Route:
     """A project of sun8 whose stages can be done again, one by one."""
 
-    def __init__(self, scratch: Path, quick: bool, copies: int = 1, merge_every: int = 1) -> None:
+    def __init__(self, scratch: Path, quick: bool, copies: int = 1, merge_every: int = MERGE_EVERY) -> None:
         self.photographs, self.project = data_folder() / "sun8", scratch / "project"
         if quick or copies > 1:
             chosen = sorted(self.photographs.rglob("*.jpg"))[:: 1600 // QUICK if quick else 1]
@@ -74,13 +77,19 @@ class Route:
                 (self.photographs / f"{k:03d}").mkdir(parents=True)
                 for i, path in enumerate(chosen):
                     shutil.copyfile(path, self.photographs / f"{k:03d}" / f"{i:04d}.jpg")
-        self.sweeps, self.merge_every = 20 if quick or copies > 1 else 100, merge_every
+        self.sweeps, self.merge_every = 20 if quick else 100, merge_every
         pipeline.run(self.photographs, self.project, topics_config=self.topics)
         self.n_images = int(ProjectFolder.open(self.project).require("extract").outputs["images"])
 
     @property
     def topics(self) -> TopicsConfig:
         return TopicsConfig(topics=8, sweeps=self.sweeps, walks=8, merge_every=self.merge_every)
+
+    @property
+    def exchanges(self) -> int:
+        """How often the walks put their counts together: they also do where the likelihood is looked at."""
+        last, thin = self.sweeps, GibbsLDA().thin
+        return sum(n % self.merge_every == 0 or (last - n) % thin == 0 for n in range(1, last + 1))
 
     def forget(self, stage: str) -> None:
         """Take a stage's card and output away."""
@@ -247,7 +256,7 @@ def model(route: Route, rounds: int, out: Path | None) -> list[Check]:
                     tasks[what] = streams[middle]
     parts = _parts(route)
     for what in MODELLED:
-        batches = _rounds(tasks[what], parts, route.sweeps)
+        batches = _rounds(tasks[what], parts, route.exchanges)
         driver = max(0.0, seconds[1][what] - sum(map(sum, batches)))  # and what Dask takes
         for n in (1, 2, 4):
             cluster = Cluster(n, multiprocessing.cpu_count(), dispatch=0.0)
@@ -276,18 +285,18 @@ def _parts(route: Route) -> dict[str, int]:
     """Into how much work can be parted that one worker is handed together (`fastvbow.portions`), by its function."""
     shards = len(ranges_of(ProjectFolder.open(route.project).require("extract").outputs))
     of_shards = ("encode_tokens", "embed_shard", "assign_shard", "infer_shard", "_measure")
-    of_walks = ("draw_topics", "sample_walk", "look_at_walk")
+    of_walks = ("draw_topics", "sample_walk")
     return dict.fromkeys(of_shards, shards) | dict.fromkeys(of_walks, route.topics.walks)
 
 
-def _rounds(tasks: Tasks, parts: dict[str, int], sweeps: int) -> list[list[float]]:
-    """Tasks of one function in a row can be done side by side, but for those of different sweeps; others wait for
+def _rounds(tasks: Tasks, parts: dict[str, int], exchanges: int) -> list[list[float]]:
+    """Tasks of one function in a row can be done side by side, but for those of different exchanges; others wait for
     them."""
-    a_sweep = max(1, round(sum(name == "sample_walk" for name, _ in tasks) / sweeps))
+    in_one = max(1, round(sum(name == "sample_walk" for name, _ in tasks) / exchanges))
     found = []
     for name, run in itertools.groupby(tasks, key=lambda task: task[0]):
         seconds = [each for _, each in run]
-        size = a_sweep if name == "sample_walk" else len(seconds)
+        size = in_one if name == "sample_walk" else len(seconds)
         for begin in range(0, len(seconds), size):
             batch = seconds[begin : begin + size]
             found.append([sum(batch) / parts[name]] * parts[name] if name in parts else batch)
@@ -344,7 +353,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--copies", type=int, default=1)
-    parser.add_argument("--merge-every", type=int, default=1, help="sweeps of the topics")
+    parser.add_argument("--merge-every", type=int, default=MERGE_EVERY, help="sweeps of the topics")
     parser.add_argument("--only", default="overhead,scaling,traffic,model")
     parser.add_argument("--stages", default=";".join(STAGES), help="with semicolons between them")
     parser.add_argument("--workers", default="1,2", help="of the overhead")

@@ -297,7 +297,7 @@ def main() -> None:
     parser.add_argument("--costs", type=Path, required=True, help="what bench_dask.py --only model has written")
     parser.add_argument("--walks", type=int, default=0, help="0: two a core")
     parser.add_argument("--sweeps", type=int, default=200)
-    parser.add_argument("--merge-every", type=int, default=1)
+    parser.add_argument("--merge-every", type=int, default=5)
     parser.add_argument("--train-all", action="store_true")
     for name in ("dispatch", "latency", "network", "storage"):
         default = next(f.default for f in fields(Cluster) if f.name == name)

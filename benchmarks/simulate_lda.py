@@ -1,6 +1,6 @@
 """LDA of a corpus of planted topics that never is in memory, on a cluster of this machine's processes.
 
-    python benchmarks/simulate_lda.py FOLDER [--shards 1000] [--walks 200] [--sweeps 4] [--merge-every 1]
+    python benchmarks/simulate_lda.py FOLDER [--shards 1000] [--walks 200] [--sweeps 10] [--merge-every 5]
 
 Shards of 1000 documents of 300 tokens are drawn from 20 topics of 300 words, as tasks: 1000 shards are 10^6 documents
 and 3x10^8 tokens. They are then trained through `fastvbow.topics.walks`, from groups of which one document in five is
@@ -78,8 +78,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shards", type=int, default=1000)
     parser.add_argument("--walks", type=int, default=200)
-    parser.add_argument("--sweeps", type=int, default=4)
-    parser.add_argument("--merge-every", type=int, default=1)
+    parser.add_argument("--sweeps", type=int, default=10)
+    parser.add_argument("--merge-every", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     place = SharedFolder(given.folder.absolute())

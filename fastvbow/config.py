@@ -289,8 +289,9 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     seed : int, default=0
     walks : int, default=0
         Parts of the corpus that are sampled side by side (`GibbsLDA.n_walks`); 0: one for 250,000 tokens, 16 at most.
-    merge_every : int, default=1
-        Sweeps after which they put their counts together (`GibbsLDA.merge_every`).
+    merge_every : int, default=5
+        Sweeps after which they put their counts together (`GibbsLDA.merge_every`, whose default is 1: here walks may
+        be on other machines, and no measure of the groups tells the two apart).
     """
 
     topics: int | Literal["auto"] = 20
@@ -301,7 +302,7 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     )
     seed: int = 0
     walks: int = 0
-    merge_every: int = 1
+    merge_every: int = 5
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -21,6 +21,9 @@ __all__ = ["reduce_portions", "run_portions"]
 
 _SHARE = 2
 """A portion is one of so many for each thread of what is left, so portions get smaller and all threads end together."""
+_LEAST = 4
+"""But none is smaller than this part of what may go together, where there is enough for all: to hand over smaller ones
+takes longer than the last threads wait for the others."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -84,7 +87,8 @@ def run_portions(
 
 def _portions(tasks: Iterable[Task], n_tasks: int, share: int, most: int) -> Iterator[tuple[Task, ...]]:
     left, rest = n_tasks, iter(tasks)
-    while portion := tuple(islice(rest, max(1, min(most, left // share)))):
+    least = max(1, min(most // _LEAST, n_tasks // share))
+    while portion := tuple(islice(rest, max(least, min(most, left // share)))):
         left -= len(portion)
         yield portion
 

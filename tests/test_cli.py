@@ -74,7 +74,7 @@ def test_run_shows_every_default(cli):
         "most-topics": "50",
         "sweeps": "200",
         "walks": "0",
-        "merge-every": "1",
+        "merge-every": "5",
         "weights": "sift=1,conv=1,pooled=1,joint=1",
         "features": "sift,cnn",
         "model": "efficientnet_lite0_int8",

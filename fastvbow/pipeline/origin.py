@@ -171,7 +171,7 @@ class Origin:
             for name in config.__struct_fields__:
                 value = getattr(config, name)
                 if name in known and (asked is None or name in asked) and not _agree(value, known[name]):
-                    told.append(f"--{name} {_shown(known[name])}, not {_shown(value)}")
+                    told.append(f"--{name.replace('_', '-')} {_shown(known[name])}, not {_shown(value)}")
                     if isinstance(config, TopicsConfig):
                         advice = "leave out what differs, or add --refit to train topics anew"
         if told:

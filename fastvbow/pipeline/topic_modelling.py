@@ -225,12 +225,13 @@ def fit_model(
 
 
 def _model(vocabulary: Vocabulary, n_topics: int, config: TopicsConfig, n_tokens: int, jobs: int) -> GibbsLDA:
+    n_walks = config.walks or walks_for(n_tokens)
     return GibbsLDA(
         n_topics,
         word_weights=vocabulary.per_word(config.weights),
         max_iter=config.sweeps,
-        n_walks=config.walks or walks_for(n_tokens),
-        merge_every=config.merge_every,
+        n_walks=n_walks,
+        merge_every=config.merge_every if n_walks > 1 else 1,
         random_state=config.seed,
         n_jobs=jobs,
     )

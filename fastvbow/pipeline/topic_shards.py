@@ -3,8 +3,8 @@
 What they leave for one another stands in ``training/`` of the project: ``run.json`` names the training that is under
 way, by the fingerprint of all that decides it, and ``training/HEX/`` holds its files: ``embedding/``, ``groups/`` and
 ``theta/`` with ``shard-NNNNN.npy``, ``start.json``, which is written when the groups are, and the state that
-`fastvbow.topics.walks` specifies. A writer MAY remove the folder, and MUST where ``run.json`` names another training. A
-stage that was ended goes on from there; the folder goes when the stage is done.
+`fastvbow.topics.walks` specifies. A writer MAY remove the folder, and MUST where ``run.json`` names another training; a
+task MUST NOT write into it then. A stage that was ended goes on from there; the folder goes when the stage is done.
 
 The caller holds a few numbers a shard, the 50,000 rows that decide the start, and one shard's mixtures and topics at a
 time. A task carries less than 600 bytes and returns a number; those of the walks say themselves what they return.
@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fastvbow.errors import Cancelled
 from fastvbow.events import Event, Listener
 from fastvbow.executors import one_thread_each
 from fastvbow.features.store import FeatureShard
@@ -60,7 +61,7 @@ __all__ = [
 ]
 
 TRAINING = "training"
-IMAGES_A_TASK = 1024
+IMAGES_A_TASK = 4096
 """Some tenths of a second of work: what a task has at most, where shards are small."""
 
 
@@ -98,6 +99,18 @@ class ShardTask:
         """The shard's file of a kind."""
         return f"{self.folder}/{kind}/shard-{self.shard:05d}.npy"
 
+    def save(self, kind: str, rows: NDArray[Any]) -> None:
+        """Write the shard's file of a kind. A task that outlives its call must not bring back a training's folder.
+
+        Raises
+        ------
+        Cancelled
+            The training is over, or another one is under way.
+        """
+        if _under_way(self.place) != self.folder.rpartition("/")[2]:
+            raise Cancelled("the training that this task belongs to has ended")
+        save_array(self.place, self.name(kind), rows)
+
 
 def take_landmarks(task: ShardTask) -> int:
     """Write the word frequencies that decide the principal components.
@@ -114,7 +127,7 @@ def take_landmarks(task: ShardTask) -> int:
     with one_thread_each():
         stream = task.tokens.open(task.shard)
         rows = root_landmarks(stream.words, stream.offsets, stream.n_words, task.first, task.n_images)
-        save_array(task.place, task.name("landmarks"), rows)
+        task.save("landmarks", rows)
         return len(rows)
 
 
@@ -141,7 +154,7 @@ def embed_shard(task: ShardTask) -> int:
             stream = task.tokens.open(task.shard)
             found = (axes[0], axes[1]) if axes[1].size else None
             rows = root_embedding(stream.words, stream.offsets, stream.n_words, found)
-        save_array(task.place, task.name("embedding"), rows)
+        task.save("embedding", rows)
         return int(known_rows(rows).sum())
 
 
@@ -167,7 +180,7 @@ def assign_shard(task: ShardTask) -> int:
     with one_thread_each():
         centres = load_array(task.place, f"{task.folder}/centres.npy")
         groups = nearest_groups(load_array(task.place, task.name("embedding")), centres)
-        save_array(task.place, task.name("groups"), groups)
+        task.save("groups", groups)
         return int((groups < 0).sum())
 
 
@@ -187,10 +200,10 @@ def infer_shard(task: ShardTask) -> int:
         model = GibbsLDA.load(task.place.fetch(f"{task.folder}/model"))
         stream = task.tokens.open(task.shard)
         theta = model.transform(stream)
-        save_array(task.place, task.name("theta"), theta)
+        task.save("theta", theta)
         if task.topics_of_tokens:
             phi = np.ascontiguousarray(model.topic_word_.T)
-            save_array(task.place, task.name("topics"), likeliest_topics(stream, theta, phi))
+            task.save("topics", likeliest_topics(stream, theta, phi))
         return len(theta)
 
 
@@ -217,14 +230,18 @@ def open_training(project: ProjectFolder, known: Any) -> str:
         All that decides the result.
     """
     place, key = project.place, fingerprint_of(known)[:16]
-    try:
-        same = msgspec.json.decode(place.fetch(f"{TRAINING}/run.json").read_bytes(), type=Run).training == key
-    except (FileNotFoundError, msgspec.DecodeError):
-        same = False
-    if not same:
+    if _under_way(place) != key:
         _remove(place)
         _write_json(place, f"{TRAINING}/run.json", Run(key))
     return f"{TRAINING}/{key}"
+
+
+def _under_way(place: Place) -> str | None:
+    """The training that ``run.json`` names."""
+    try:
+        return msgspec.json.decode(place.fetch(f"{TRAINING}/run.json").read_bytes(), type=Run).training
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
 
 
 def _remove(place: Place) -> None:

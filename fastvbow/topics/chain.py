@@ -171,7 +171,7 @@ class Chain:
         """Whether the counts are those of all walks."""
         return self._before is None
 
-    def sweep(self, number: int, *, merge: bool = True) -> None:
+    def sweep(self, number: int, *, merge: bool = True, look: bool = False) -> None:
         """Sample the topic of every token once; an interruption leaves topics and counts that agree.
 
         Parameters
@@ -181,6 +181,8 @@ class Chain:
         merge : bool, default=True
             Put the walks' counts together at the end. Otherwise each walk goes on from its own ones at the next sweep,
             or until somebody asks for `nzw`.
+        look : bool, default=False
+            Whether `log_likelihood` is asked for next, which is always ready here.
         """
         dense, several = self._algorithm != "sparse", len(self._walks) > 1
         if several and self._before is None:

@@ -96,12 +96,13 @@ class Training:
         plan, chain = self.plan, self.chain
         while self.n_sweeps < min(until, self.last):
             number = self.n_sweeps + 1
-            chain.sweep(number, merge=self._merges(number))
+            look = (self.last - number) % plan.thin == 0
+            chain.sweep(number, merge=look or self._merges(number), look=look)
             if number in plan.exchanges and number <= self.settled:
                 self._exchange(number)
             self._adapt(number)
             self.n_sweeps = number
-            if (self.last - number) % plan.thin == 0:
+            if look:
                 self._look()
             if after is not None:
                 after(self)
@@ -113,9 +114,9 @@ class Training:
         return np.ascontiguousarray(self.chain.word_topics().T) + self.chain.eta
 
     def _merges(self, number: int) -> bool:
-        """Whether the counts are asked for behind a sweep, or are to be put together anyway."""
+        """Whether the counts are put together behind a sweep, look at them or not."""
         plan = self.plan
-        if number % plan.merge_every == 0 or number >= self.last or (self.last - number) % plan.thin == 0:
+        if number % plan.merge_every == 0 or number >= self.last:
             return True
         return (number in plan.exchanges and number <= self.settled) or self._adapts(number)
 

@@ -1,4 +1,4 @@
-"""What the tasks of a training do: a walk's first topics, some sweeps of it, a look at it.
+"""What the tasks of a training do: a walk's first topics, some sweeps of it and a look at what came out.
 
 `fastvbow.topics.walks` specifies the files and hands the tasks out. Each reads its tokens and their topics, and leaves
 no trace but the file it writes: it may be done twice, or at the same time in two places.
@@ -7,8 +7,9 @@ no trace but the file it writes: it may be done twice, or at the same time in tw
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from fastvbow.topics.shards import Run, ShardTokens, load_array, open_run, save_
 from fastvbow.topics.stream import TokenStream
 from fastvbow.topics.walking import Stretch, make_sampler, padded_topics, topic_dtype, walk
 
-__all__ = ["Setup", "WalkTask", "counts_name", "draw_topics", "look_at_walk", "sample_walk"]
+__all__ = ["Setup", "WalkTask", "Walked", "add_walked", "counts_name", "draw_topics", "sample_walk"]
 
 
 def counts_name(folder: str, sweep: int) -> str:
@@ -77,7 +78,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class WalkTask:
-    """Some sweeps of one walk, or a look at it: less than 600 bytes, whatever the corpus.
+    """Some sweeps of one walk: less than 600 bytes, whatever the corpus.
 
     Attributes
     ----------
@@ -95,6 +96,8 @@ class WalkTask:
         Sweeps, the last of them left out, whose topics nobody reads any more.
     lasting : bool, default=True
         Whether the topics have to outlive the machine's going down, as those of a state.
+    look : bool, default=False
+        Whether the documents' part of the joint likelihood is wanted after the last sweep.
     groups : str, default=""
         A folder with the groups that the first topics are drawn from.
     """
@@ -107,6 +110,7 @@ class WalkTask:
     until: int = 0
     drop: tuple[int, int] = (0, 0)
     lasting: bool = True
+    look: bool = False
     groups: str = ""
 
     def z(self, sweep: int) -> str:
@@ -134,6 +138,35 @@ class WalkTask:
         return z
 
 
+class Walked(NamedTuple):
+    """What has come of a walk, or of several.
+
+    Attributes
+    ----------
+    counts : ndarray of shape (V, K), int32
+        What has come to the counts, in units.
+    documents : int
+        The documents' part of the joint likelihood, in steps (`fastvbow.topics.joint_likelihood`), where it was wanted.
+    """
+
+    counts: NDArray[np.int32]
+    documents: int = 0
+
+
+def add_walked(parts: Sequence[Walked]) -> Walked:
+    """The sums, which are exact.
+
+    Parameters
+    ----------
+    parts : sequence of Walked
+        At least one.
+    """
+    counts = parts[0].counts.copy()
+    for part in parts[1:]:
+        counts += part.counts
+    return Walked(counts, sum(part.documents for part in parts))
+
+
 def _check_training(task: WalkTask) -> None:
     """A task that outlives its call must not bring back the folder of a training that is over."""
     try:
@@ -142,7 +175,7 @@ def _check_training(task: WalkTask) -> None:
         raise Cancelled("the training that this task belongs to has ended") from None
 
 
-def draw_topics(task: WalkTask) -> NDArray[np.int32]:
+def draw_topics(task: WalkTask) -> Walked:
     """Put a walk's tokens together, draw their first topics, and write both.
 
     Parameters
@@ -151,8 +184,7 @@ def draw_topics(task: WalkTask) -> NDArray[np.int32]:
 
     Returns
     -------
-    ndarray of shape (V, K), int32
-        Their counts, in units.
+    Walked
 
     Raises
     ------
@@ -173,10 +205,10 @@ def draw_topics(task: WalkTask) -> NDArray[np.int32]:
         _gibbs.count_words(stream.words, z, units_of(setup.weights).counts, nzw, nz)
         _check_training(task)
         save_array(place, task.z(0), z)
-        return nzw
+        return Walked(nzw)
 
 
-def sample_walk(task: WalkTask) -> NDArray[np.int32]:
+def sample_walk(task: WalkTask) -> Walked:
     """Do some sweeps of a walk from the counts of all, and write its topics.
 
     Parameters
@@ -185,8 +217,7 @@ def sample_walk(task: WalkTask) -> NDArray[np.int32]:
 
     Returns
     -------
-    ndarray of shape (V, K), int32
-        What has come to the counts, in units.
+    Walked
 
     Raises
     ------
@@ -202,7 +233,7 @@ def sample_walk(task: WalkTask) -> NDArray[np.int32]:
             place.remove(task.z(sweep))
         _check_training(task)
         save_array(place, task.z(task.until), z, lasting=task.lasting)
-        return after - before
+        return Walked(after - before, _look(setup, stream, z) if task.look else 0)
 
 
 def _sample(
@@ -226,15 +257,6 @@ def _sample(
     return nzw[:, :n_topics]
 
 
-def look_at_walk(task: WalkTask) -> int:
-    """The documents' part of the joint likelihood, in steps (`fastvbow.topics.joint_likelihood`).
-
-    Parameters
-    ----------
-    task : WalkTask
-    """
-    with one_thread_each():
-        setup, stream = Setup.load(task.tokens.place, task.folder), task.stream()
-        z = task.topics(stream, len(setup.alpha))
-        counted = count_topics(stream, z, setup.weights, len(setup.alpha))
-        return sum(document_terms(ndz, setup.alpha) for _, _, ndz in counted)
+def _look(setup: Setup, stream: TokenStream, z: NDArray[Any]) -> int:
+    counted = count_topics(stream, z, setup.weights, len(setup.alpha))
+    return sum(document_terms(ndz, setup.alpha) for _, _, ndz in counted)

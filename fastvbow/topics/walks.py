@@ -53,7 +53,7 @@ from fastvbow.topics.joint_likelihood import joint_likelihood
 from fastvbow.topics.measuring import Measured, check_measured, units_of
 from fastvbow.topics.shards import Run, ShardTokens, cut_runs, load_array, measure_shards, save_array
 from fastvbow.topics.training import Training
-from fastvbow.topics.walk_tasks import Setup, WalkTask, counts_name, draw_topics, look_at_walk, sample_walk
+from fastvbow.topics.walk_tasks import Setup, Walked, WalkTask, add_walked, counts_name, draw_topics, sample_walk
 from fastvbow.topics.walking import topic_dtype
 
 __all__ = ["WalkChain", "fit_shards"]
@@ -64,17 +64,6 @@ TOKENS_A_TASK = 5_000_000
 SAVE_EVERY = 10.0
 """Seconds from one state to the next: what a killed caller loses at most, beside the sweep under way. Flushing the
 files of every sweep took half of the time of short ones."""
-
-
-def _add_counts(parts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
-    total = parts[0].copy()
-    for part in parts[1:]:
-        total += part
-    return total
-
-
-def _add_steps(parts: Sequence[int]) -> int:
-    return sum(parts)
 
 
 def _total_name(folder: str, sweep: int) -> str:
@@ -146,7 +135,7 @@ class WalkChain:
         self._saved, self._low = -1, 0  # the sweep of the state; the first whose topics may still be there
         self._since, self._lasting = time.monotonic(), True
         self._latest: tuple[State, NDArray[np.float64]] | None = None
-        self._setup = setup
+        self._setup, self._documents = setup, 0
 
     @property
     def n_topics(self) -> int:
@@ -161,17 +150,19 @@ class WalkChain:
     def begin(self) -> None:
         """Draw the first topics."""
         self._setup.save(self._place, self._folder)
-        self.nzw = self._reduce(draw_topics, _add_counts, self._tasks(groups=self._groups))
+        self.nzw = self._reduce(draw_topics, self._tasks(groups=self._groups)).counts
         save_array(self._place, counts_name(self._folder, 0), self.nzw)
 
-    def sweep(self, number: int, *, merge: bool = True) -> None:
-        """Sample the topic of every token once; without `merge`, do so when the next merge comes."""
+    def sweep(self, number: int, *, merge: bool = True, look: bool = False) -> None:
+        """Sample the topic of every token once; without `merge`, do so when the next merge comes. With `look`, be ready
+        to say the `log_likelihood` then."""
         self._until = number
         if not merge:
             return
         self._lasting = time.monotonic() - self._since >= SAVE_EVERY
-        how = {"until": number, "drop": (self._low, self._done), "lasting": self._lasting}
-        self.nzw = self.nzw + self._reduce(sample_walk, _add_counts, self._tasks(**how))
+        how = {"until": number, "drop": (self._low, self._done), "lasting": self._lasting, "look": look}
+        walked = self._reduce(sample_walk, self._tasks(**how))
+        self.nzw, self._documents = self.nzw + walked.counts, walked.documents
         save_array(self._place, counts_name(self._folder, number), self.nzw, lasting=self._lasting)
         for sweep in range(self._low, self._done):
             self._place.remove(counts_name(self._folder, sweep))
@@ -183,10 +174,10 @@ class WalkChain:
         return self.nzw.astype(np.float64) * self.unit
 
     def log_likelihood(self) -> float:
-        """Collapsed joint log p(w, z) per token, tokens counted by weight (`fastvbow.topics.joint_likelihood`)."""
-        documents = self._reduce(look_at_walk, _add_steps, self._tasks())
+        """Collapsed joint log p(w, z) per token, tokens counted by weight (`fastvbow.topics.joint_likelihood`), after a
+        sweep that was asked for a look."""
         nz = self.nzw.sum(axis=0, dtype=np.int64)
-        return joint_likelihood(self.word_topics(), nz * self.unit, self.eta, documents)
+        return joint_likelihood(self.word_topics(), nz * self.unit, self.eta, self._documents)
 
     def remember(self, training: Training) -> None:
         """Take down what the state to go on from is by now, and make it one where the last is `SAVE_EVERY` ago.
@@ -280,11 +271,10 @@ class WalkChain:
         for number, run in enumerate(self._runs):
             yield WalkTask(self._tokens, self._folder, number, run, self._done, **how)
 
-    def _reduce(
-        self, function: Callable[[WalkTask], Any], combine: Callable[[Sequence[Any]], Any], tasks: Iterator[WalkTask]
-    ) -> Any:
+    def _reduce(self, function: Callable[[WalkTask], Walked], tasks: Iterator[WalkTask]) -> Walked:
+        n_tasks, together = len(self._runs), self._together
         return reduce_portions(
-            self._executor, function, combine, tasks, n_tasks=len(self._runs), jobs=self._jobs, most=self._together
+            self._executor, function, add_walked, tasks, n_tasks=n_tasks, jobs=self._jobs, most=together
         )
 
 

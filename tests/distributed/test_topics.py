@@ -20,7 +20,10 @@ from fastvbow.cancelling import cancelling
 from fastvbow.config import TopicsConfig
 from fastvbow.errors import Cancelled
 from fastvbow.executors import make_executor
+from fastvbow.pipeline.topic_shards import ShardTask, take_landmarks
 from fastvbow.places import SharedFolder
+from fastvbow.topics.shards import ShardTokens
+from fastvbow.words.vocabulary import Vocabulary
 
 CONFIG = TopicsConfig(topics=4, sweeps=12, walks=3, merge_every=2)
 
@@ -142,8 +145,22 @@ def test_another_training_starts_anew(sift_copy):
         assert anew(sift_copy, other, executor=executor) == wanted
 
 
+def test_a_late_task_leaves_nothing(sift_copy):
+    """Of a call that has ended, while none or another one is at work."""
+    place, n_words = SharedFolder(sift_copy), Vocabulary.load(sift_copy / "vocabulary").n_words
+    for name in ("of-mine", "of-another"):
+        late = ShardTask(ShardTokens(place, 2, n_words), f"training/{name}", 0, 0, 60)
+        with pytest.raises(Cancelled, match="training that this task belongs to has ended"):
+            take_landmarks(late)
+        (sift_copy / "training").mkdir(exist_ok=True)
+        (sift_copy / "training/run.json").write_text('{"training": "of-mine"}')
+    assert [path.name for path in (sift_copy / "training").iterdir()] == ["run.json"]
+    mine = ShardTask(ShardTokens(place, 2, n_words), "training/of-mine", 0, 0, 60)
+    assert take_landmarks(mine) == len(np.load(sift_copy / mine.name("landmarks")))
+
+
 def test_cancelled_and_gone_on(sift_copy, client):
-    config = TopicsConfig(topics=4, sweeps=2000, walks=2)
+    config = TopicsConfig(topics=4, sweeps=2000, walks=2, merge_every=1)
     done = []
 
     def listen(event) -> None:
