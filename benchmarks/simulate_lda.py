@@ -9,9 +9,9 @@ the caller receives and the workers exchange, and the perplexity of document com
 topics, on one shard. Measured on two processors (AMD EPYC of the third generation, quiet) with 1000 shards and 200
 walks: 4.4 to 5.6 s a sweep, .3 MB sent a sweep by both workers, 210 MB at most for the caller and 238 MB for a worker,
 1.5 GB of state beside the 600 MB of tokens; perplexity 96.8 after 10 sweeps. 100 shards and 200 walks: perplexity 93.86
-and 92.79 after 10 and 40 sweeps with an exchange after each (1.0 s a sweep), 96.78, 92.97 and 92.80 after 10, 40 and 100
-with one after every fifth (.5 s); of the planted topics 92.78. FOLDER keeps the shards, and the state of a call that
-was ended: the same call goes on.
+and 92.79 after 10 and 40 sweeps with an exchange after each (1.0 s a sweep), 96.78, 92.97 and 92.80 after 10, 40 and
+100 with one after every fifth (.5 s); of the planted topics 92.78. FOLDER keeps the shards, and the state of a call
+that was ended: the same call goes on.
 """
 
 from __future__ import annotations
