@@ -17,13 +17,16 @@ from typing import Any, Generic, TypeVar
 from fastvbow.executors import run_tasks
 from fastvbow.reducing import reduce_tasks, tasks_ahead, threads_of
 
-__all__ = ["reduce_portions", "run_portions"]
+__all__ = ["reduce_by_nodes", "reduce_portions", "run_portions"]
 
 _SHARE = 2
 """A portion is one of so many for each thread of what is left, so portions get smaller and all threads end together."""
 _LEAST = 4
 """But none is smaller than this part of what may go together, where there is enough for all: to hand over smaller ones
 takes longer than the last threads wait for the others."""
+_IDLE = 9 / 8
+"""Nodes of a tree are handed over whole where the thread that has most to do takes no longer than this, as against an
+equal share."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -131,3 +134,50 @@ def reduce_portions(
     size, rest = max(1, min(most, -(-n_tasks // threads_of(executor, jobs)))), iter(tasks)
     portions = iter(lambda: tuple(islice(rest, size)), ())
     return reduce_tasks(executor, _Portion(function, combine), combine, portions, ahead=tasks_ahead(executor, jobs))
+
+
+def reduce_by_nodes(
+    executor: Executor,
+    function: Callable[[Task], Result],
+    combine: Callable[[Sequence[Result]], Result],
+    tasks: Iterable[Task],
+    *,
+    n_tasks: int,
+    jobs: int,
+    fan: int,
+) -> Result:
+    """What `fastvbow.reducing.reduce_tasks` returns, to the byte, for any `combine`, such as sums of floating-point
+    numbers. The lowest nodes of its tree are one task each, with what they are made of, where all threads then have
+    about as much to do: what neighbours share, such as centres, is sent once for all of them.
+
+    Parameters
+    ----------
+    executor : Executor
+    function : callable (task) -> result
+    combine : callable (sequence of results) -> result
+        See `fastvbow.reducing.reduce_tasks`.
+    tasks : iterable
+        At least one.
+    n_tasks : int
+        How many there are.
+    jobs : int
+        Threads or processes of the executor, where it is not Dask's.
+    fan : int
+        Results that are put together at a time.
+
+    Raises
+    ------
+    ValueError
+        There is no task.
+    Cancelled, ClusterError
+        As `fastvbow.executors.run_tasks`.
+    """
+    ahead, threads = tasks_ahead(executor, jobs), threads_of(executor, jobs)
+    whole, rest = divmod(n_tasks, fan)
+    turns, over = divmod(whole, threads)
+    longest = fan * (turns + 1) if over else fan * turns + rest
+    if longest * threads > _IDLE * n_tasks:
+        return reduce_tasks(executor, function, combine, tasks, ahead=ahead, fan=fan)
+    left = iter(tasks)
+    nodes = iter(lambda: tuple(islice(left, fan)), ())
+    return reduce_tasks(executor, _Portion(function, combine), combine, nodes, ahead=ahead, fan=fan)

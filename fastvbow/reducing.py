@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from fastvbow.cancelling import check_cancelled
+from fastvbow.errors import ClusterError
 from fastvbow.executors import client_of, cluster_errors, result_of, run_tasks, submit_options
 
 __all__ = ["FAN", "reduce_tasks", "tasks_ahead", "threads_of"]
@@ -53,15 +54,32 @@ def threads_of(executor: Executor, jobs: int) -> int:
     executor : Executor
     jobs : int
         Threads or processes, where the executor is not Dask's.
+
+    Raises
+    ------
+    ClusterError
+        Dask's scheduler is gone, or the client closed.
     """
     client = client_of(executor)
     if client is None:
         return jobs
     asked, threads = _threads.get(client, (-math.inf, 1))
     if time.monotonic() - asked > _ASK:  # the scheduler takes milliseconds to answer, as much as a small sweep
-        threads = max(1, sum(client.nthreads().values()))
+        threads = _threads_now(client)
         _threads[client] = time.monotonic(), threads
     return threads
+
+
+def _threads_now(client: Any) -> int:
+    try:
+        with cluster_errors():
+            return max(1, sum(client.nthreads().values()))
+    except AttributeError:
+        if client.scheduler is not None:
+            raise
+        raise ClusterError(  # a closed client has nothing to ask, and says so in no words of its own
+            "Dask's client is closed, as its cluster is: the same call goes on from what is finished"
+        ) from None
 
 
 def reduce_tasks(

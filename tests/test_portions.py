@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fastvbow.executors import make_executor
-from fastvbow.portions import reduce_portions, run_portions
+from fastvbow.portions import reduce_by_nodes, reduce_portions, run_portions
+from fastvbow.reducing import reduce_tasks
 
 
 class Noting(ThreadPoolExecutor):
@@ -102,3 +103,39 @@ def test_what_comes_before_a_failing_portion_is_not_lost() -> None:
 def test_nothing_to_reduce_is_an_error() -> None:
     with make_executor(1) as executor, pytest.raises(ValueError, match="at least one"):
         reduce_portions(executor, square, added, range(0), n_tasks=0, jobs=1, most=4)
+
+
+def bracketed(parts: Sequence[str]) -> str:
+    """Says what was put together with what, and in which order."""
+    assert len(parts) > 1
+    return f"({','.join(parts)})"
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 7])
+@pytest.mark.parametrize("fan", [2, 4, 16])
+def test_whole_nodes_make_the_same_tree(jobs: int, fan: int) -> None:
+    whole = 0
+    for n in range(1, 80):
+        with make_executor(1) as executor:
+            wanted = reduce_tasks(executor, str, bracketed, range(n), ahead=4, fan=fan)
+        with Noting(jobs) as noting:
+            how = {"n_tasks": n, "jobs": jobs, "fan": fan}
+            assert reduce_by_nodes(noting, str, bracketed, iter(range(n)), **how) == wanted
+        assert len(noting.sizes) in (n, -(-n // fan))
+        whole += len(noting.sizes) < n
+    assert jobs > 2 or whole > 20
+
+
+@pytest.mark.parametrize(
+    ("n", "jobs", "expected"), [(42, 2, 11), (25, 2, 7), (5, 2, 5), (8, 2, 2), (3, 1, 1), (42, 7, 42)]
+)
+def test_nodes_are_handed_over_whole_where_threads_have_as_much_to_do(n: int, jobs: int, expected: int) -> None:
+    with Noting(jobs) as noting:
+        reduce_by_nodes(noting, square, added, range(n), n_tasks=n, jobs=jobs, fan=4)
+    assert len(noting.sizes) == expected
+    assert set(noting.names) == {"square"}
+
+
+def test_no_node_of_nothing() -> None:
+    with make_executor(1) as executor, pytest.raises(ValueError, match="at least one task"):
+        reduce_by_nodes(executor, square, added, [], n_tasks=0, jobs=1, fan=4)

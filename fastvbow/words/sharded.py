@@ -35,13 +35,17 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastvbow.errors import UsageError
 from fastvbow.executors import effective_jobs, make_executor, run_tasks
-from fastvbow.reducing import reduce_tasks, tasks_ahead
+from fastvbow.portions import reduce_by_nodes
 from fastvbow.words import _shard_passes as passes
 from fastvbow.words._lloyd import LONGER, SETTLED
 from fastvbow.words._shard_passes import RowSource
 from fastvbow.words.minibatch import MiniBatchKMeans
 
 __all__ = ["RowSource", "ShardedKMeans", "ShardedState"]
+
+FAN = 4
+"""Shards that one task passes over, where there are enough of them, and results that are put together at a time. It
+decides the last bits of sums of rows that are no whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,7 @@ class _Work:
 
     def __init__(self, model: ShardedKMeans, shards: Sequence[RowSource], executor: Executor, jobs: int) -> None:
         self._model, self._shards, self._executor = model, shards, executor
-        self._jobs, self._ahead = jobs, tasks_ahead(executor, jobs)
+        self._jobs = jobs
         self._starts = list(accumulate(map(len, shards), initial=0))
 
     def begun(self) -> ShardedState:
@@ -238,7 +242,8 @@ class _Work:
         return self._reduced(passes.sum_up, passes.add_up, (passes.Summing(s, centers, sums) for s in self._shards))
 
     def _reduced(self, function: Any, combine: Any, tasks: Iterable[Any]) -> Any:
-        return reduce_tasks(self._executor, function, combine, tasks, ahead=self._ahead)
+        how = {"n_tasks": len(self._shards), "jobs": self._jobs, "fan": FAN}
+        return reduce_by_nodes(self._executor, function, combine, tasks, **how)
 
     def _round(self, state: ShardedState) -> ShardedState:
         """Steps 4 to 6 of algorithm 2: a round that draws more candidates."""

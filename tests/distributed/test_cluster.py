@@ -9,9 +9,11 @@ import sys
 import pytest
 from counting import CountingExecutor
 
+from fastvbow import reducing
 from fastvbow.dask_cluster import dask_executor
 from fastvbow.errors import ClusterError
 from fastvbow.executors import client_of, run_tasks
+from fastvbow.reducing import threads_of
 
 
 def pid(task: bytes) -> int:
@@ -77,3 +79,15 @@ except typer.Exit:
 def test_the_command_keeps_dasks_own_account_of_what_is_lost_to_itself(client, tmp_path):
     """Also in a process that has not imported Dask before: its import sets the levels of its logs."""
     assert subprocess.run([sys.executable, "-c", _QUIET], cwd=tmp_path, check=False).returncode == 50
+
+
+def test_a_client_that_is_closed(cluster_of, monkeypatch):
+    """While a call is at work, or before."""
+    with cluster_of(1) as one:
+        executor = one.get_executor()
+        assert threads_of(executor, 5) == 1
+    monkeypatch.setattr(reducing, "_ASK", -1.0)
+    with pytest.raises(ClusterError, match="client is closed, as its cluster is: the same call goes on"):
+        threads_of(executor, 5)
+    with pytest.raises(ClusterError):
+        list(run_tasks(executor, abs, [1], ahead=1))
