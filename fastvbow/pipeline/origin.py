@@ -180,7 +180,7 @@ class Origin:
     def _known(self, config: msgspec.Struct) -> Mapping[str, Any]:
         """What the fields of a configuration of this kind have to be, as far as they mean anything here."""
         if isinstance(config, TopicsConfig):
-            return {"walks": 0, "merge_every": 1, **self.model.parameters} if self.model else {}
+            return {"walks": 0, **self.model.parameters} if self.model else {}
         if isinstance(config, VocabularyConfig):
             free = () if self.model else ("seed",)  # it is that of the topics, too, which are trained anew
             recorded = {"fusion": "separate", "train": "sample", **self.vocabulary.parameters}

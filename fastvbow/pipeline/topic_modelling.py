@@ -106,7 +106,7 @@ def topics(
         return run_stage(
             folder,
             "topics",
-            parameters=config.parameters | {"weights": weights},
+            parameters={**_meant(config, folder), "weights": weights},
             after="encode",
             outputs=[folder.topics],
             listener=listener,
@@ -116,6 +116,12 @@ def topics(
                 else _fit_elsewhere(folder, config, vocabulary, executor, workers, listener)
             ),
         )
+
+
+def _meant(config: TopicsConfig, project: ProjectFolder) -> dict[str, Any]:
+    """The parameters that mean something: one walk has nobody to exchange counts with."""
+    several = (config.walks or walks_for(int(project.require("encode").outputs["tokens"]))) > 1
+    return {name: value for name, value in config.parameters.items() if several or name != "merge_every"}
 
 
 def _fit(

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from conftest import contents
@@ -201,3 +202,11 @@ def test_what_travels(sift_copy):
     n_words = len(np.load(sift_copy / "tokens/shard-00000/counts.npy")) and 60
     assert max(executor.tasks) < 1000 + 4 * n_words, "that of measuring has the words' weights"
     assert max(executor.results) < max(4 * n_words * 4, 8 * n_words) + 1000
+
+
+@pytest.mark.parametrize(("walks", "told"), [(0, None), (1, None), (2, 5)])
+def test_the_card_tells_exchanges_of_several_walks(sift_copy, walks, told):
+    """One has nobody to exchange counts with: its topics stand, whatever the default is."""
+    anew(sift_copy, TopicsConfig(topics=4, sweeps=6, walks=walks), jobs=1)
+    card = msgspec.json.decode((sift_copy / "stages/topics.json").read_bytes())
+    assert card["parameters"].get("merge_every") == told

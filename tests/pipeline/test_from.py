@@ -239,8 +239,7 @@ def test_refit_trains_on_the_words_of_another(pair, tmp_path):
     assert theta_of(project).shape == (10, 2)
     for name in ("manifest.json", "vocabulary.safetensors"):
         assert (project / "vocabulary" / name).read_bytes() == (origin / "vocabulary" / name).read_bytes()
-    wanted = {"topics": 2, "sweeps": 12, "weights": {"sift": 1.0}, "seed": 7, "merge_every": 5}
-    assert card(project, "topics")["parameters"] == wanted
+    assert card(project, "topics")["parameters"] == {"topics": 2, "sweeps": 12, "weights": {"sift": 1.0}, "seed": 7}
     # The words are the other's: a model of the very same photographs is the one that they have there.
     run(
         ProjectFolder.open(origin).source,
