@@ -306,7 +306,7 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the topics depend on: without what means nothing, or is at a default that no card had before."""
+        """What the topics depend on: without what means nothing, or is as it was when no card told it."""
         known = msgspec.structs.asdict(self)
         left_out = {
             "most_topics": self.topics != "auto",

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from fastvbow.executors import run_tasks
-from fastvbow.reducing import reduce_tasks, tasks_ahead, threads_of
+from fastvbow.reducing import FAN, reduce_tasks, tasks_ahead, threads_of
 
 __all__ = ["reduce_by_nodes", "reduce_portions", "run_portions"]
 
@@ -131,9 +131,8 @@ def reduce_portions(
     Cancelled, ClusterError
         As `fastvbow.executors.run_tasks`.
     """
-    size, rest = max(1, min(most, -(-n_tasks // threads_of(executor, jobs)))), iter(tasks)
-    portions = iter(lambda: tuple(islice(rest, size)), ())
-    return reduce_tasks(executor, _Portion(function, combine), combine, portions, ahead=tasks_ahead(executor, jobs))
+    size = max(1, min(most, -(-n_tasks // threads_of(executor, jobs))))
+    return _reduce_runs(executor, function, combine, tasks, size, jobs, FAN)
 
 
 def reduce_by_nodes(
@@ -172,12 +171,25 @@ def reduce_by_nodes(
     Cancelled, ClusterError
         As `fastvbow.executors.run_tasks`.
     """
-    ahead, threads = tasks_ahead(executor, jobs), threads_of(executor, jobs)
+    threads = threads_of(executor, jobs)
     whole, rest = divmod(n_tasks, fan)
     turns, over = divmod(whole, threads)
     longest = fan * (turns + 1) if over else fan * turns + rest
-    if longest * threads > _IDLE * n_tasks:
-        return reduce_tasks(executor, function, combine, tasks, ahead=ahead, fan=fan)
-    left = iter(tasks)
-    nodes = iter(lambda: tuple(islice(left, fan)), ())
-    return reduce_tasks(executor, _Portion(function, combine), combine, nodes, ahead=ahead, fan=fan)
+    size = fan if longest * threads <= _IDLE * n_tasks else 1
+    return _reduce_runs(executor, function, combine, tasks, size, jobs, fan)
+
+
+def _reduce_runs(
+    executor: Executor,
+    function: Callable[[Task], Result],
+    combine: Callable[[Sequence[Result]], Result],
+    tasks: Iterable[Task],
+    size: int,
+    jobs: int,
+    fan: int,
+) -> Result:
+    """`size` neighbours are one task, which puts their results together."""
+    rest = iter(tasks)
+    portions = iter(lambda: tuple(islice(rest, size)), ())
+    ahead = tasks_ahead(executor, jobs)
+    return reduce_tasks(executor, _Portion(function, combine), combine, portions, ahead=ahead, fan=fan)

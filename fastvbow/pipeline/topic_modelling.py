@@ -98,7 +98,7 @@ def topics(
     folder, config = ProjectFolder.open(project), config or TopicsConfig()
     workers = effective_jobs(jobs)
     with folder.lock():
-        folder.require("encode")
+        n_walks = _walks(config, int(folder.require("encode").outputs["tokens"]))
         vocabulary = Vocabulary.load(folder.vocabulary)
         weights = {name: config.weights[name] for name in vocabulary.codebooks}
         extracted = folder.require("extract").outputs
@@ -106,7 +106,7 @@ def topics(
         return run_stage(
             folder,
             "topics",
-            parameters={**_meant(config, folder), "weights": weights},
+            parameters={**_meant(config, n_walks), "weights": weights},
             after="encode",
             outputs=[folder.topics],
             listener=listener,
@@ -118,10 +118,13 @@ def topics(
         )
 
 
-def _meant(config: TopicsConfig, project: ProjectFolder) -> dict[str, Any]:
+def _walks(config: TopicsConfig, n_tokens: int) -> int:
+    return config.walks or walks_for(n_tokens)
+
+
+def _meant(config: TopicsConfig, n_walks: int) -> dict[str, Any]:
     """The parameters that mean something: one walk has nobody to exchange counts with."""
-    several = (config.walks or walks_for(int(project.require("encode").outputs["tokens"]))) > 1
-    return {name: value for name, value in config.parameters.items() if several or name != "merge_every"}
+    return {name: value for name, value in config.parameters.items() if n_walks > 1 or name != "merge_every"}
 
 
 def _fit(
@@ -231,7 +234,7 @@ def fit_model(
 
 
 def _model(vocabulary: Vocabulary, n_topics: int, config: TopicsConfig, n_tokens: int, jobs: int) -> GibbsLDA:
-    n_walks = config.walks or walks_for(n_tokens)
+    n_walks = _walks(config, n_tokens)
     return GibbsLDA(
         n_topics,
         word_weights=vocabulary.per_word(config.weights),

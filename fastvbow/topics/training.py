@@ -114,11 +114,9 @@ class Training:
         return np.ascontiguousarray(self.chain.word_topics().T) + self.chain.eta
 
     def _merges(self, number: int) -> bool:
-        """Whether the counts are put together behind a sweep, look at them or not."""
-        plan = self.plan
-        if number % plan.merge_every == 0 or number >= self.last:
-            return True
-        return (number in plan.exchanges and number <= self.settled) or self._adapts(number)
+        """Whether the counts are put together behind a sweep, look at them or not; the last one is looked at."""
+        plan, exchanged = self.plan, number in self.plan.exchanges and number <= self.settled
+        return number % plan.merge_every == 0 or exchanged or self._adapts(number)
 
     def _exchange(self, number: int) -> None:
         self.empty_rounds += exchange_topics(self.chain, number) == 0

@@ -86,9 +86,9 @@ class State(msgspec.Struct, kw_only=True):
 class WalkChain:
     """A chain like `fastvbow.topics.chain.Chain` whose walks are tasks of an executor, for a `Training`.
 
-    A task carries less than 600 bytes and returns 4 V K (24 kB with 300 words and 20 topics), which stays with the
-    workers where these are Dask's; the caller writes and receives as much once a merge. There are no rounds of
-    split-merge moves here, and the priors stay as they are.
+    A task carries less than 600 bytes and returns 4 V K (24 kB with 300 words and 20 topics). Dask's workers put these
+    together where there are more than a few, and the caller receives what is left and writes one. There are no rounds
+    of split-merge moves here, and the priors stay as they are.
 
     Parameters
     ----------

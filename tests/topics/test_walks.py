@@ -218,10 +218,8 @@ def test_a_task_done_again_writes_the_same(project, streams):
     file.unlink()
     np.testing.assert_array_equal(sample_walk(task).counts, first.counts)
     assert file.read_bytes() != before, "from other counts: it was done anew"
-    again = draw_topics(WalkTask(tokens, "training/one", 1, run, 0, groups="groups"))
-    assert (
-        again.counts.sum() == WEIGHTS[np.concatenate([s.words for s in streams])[3000:6000]].sum() * 2
-    )  # units of a half
+    again = draw_topics(WalkTask(tokens, "training/one", 1, run, 0, groups="groups")).counts
+    assert again.sum() == WEIGHTS[np.concatenate([s.words for s in streams])[3000:6000]].sum() * 2  # units of a half
 
 
 @pytest.mark.parametrize("merge_every", [1, 3])
