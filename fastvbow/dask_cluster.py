@@ -23,6 +23,14 @@ __all__ = ["RETRIES", "dask_executor", "memory_limit", "versions_here"]
 RETRIES = 3
 """Times that Dask tries a task again that has failed."""
 _CONNECT = 20.0  # seconds to reach the scheduler
+_QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+}
+"""What the processes of a local cluster do not do, as they share processors with the work. The statistical profiler
+looks at the workers' threads a hundred times a second, which took a tenth of extraction's time; each of the event loops
+(one a worker, one a nanny, the scheduler's) looks at the clock fifty times a second, which took an eighth of a
+processor with two workers. Once a second is enough to tell of a loop that hangs for three."""
 _DECIDE = ("fastvbow", "numpy", "numba", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -83,12 +91,10 @@ def dask_executor(scheduler: str = "", *, jobs: int = 1, tell: Callable[[str], o
 
 
 def _local_cluster(distributed: Any, jobs: int) -> Any:
-    """Its workers have no statistical profiler: it looks at their threads a hundred times a second, which took a tenth
-    of extraction's time."""
     import dask
 
     try:
-        with _without_ctrl_c(), dask.config.set({"distributed.worker.profile.enabled": False}):
+        with _without_ctrl_c(), dask.config.set(_QUIET):
             return distributed.LocalCluster(
                 n_workers=jobs,
                 threads_per_worker=1,

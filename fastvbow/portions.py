@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, Generic, TypeVar
 
-from fastvbow.executors import run_tasks
-from fastvbow.reducing import FAN, reduce_tasks, tasks_ahead, threads_of
+from fastvbow.executors import client_of, run_tasks
+from fastvbow.reducing import FAN, FEW, ResultTree, reduce_results, reduce_tasks, tasks_ahead, threads_of
 
 __all__ = ["reduce_by_nodes", "reduce_portions", "run_portions"]
 
@@ -27,6 +27,8 @@ takes longer than the last threads wait for the others."""
 _IDLE = 9 / 8
 """Nodes of a tree are handed over whole where the thread that has most to do takes no longer than this, as against an
 equal share."""
+_GRAINS = 4
+"""Shares of so many lowest nodes or more begin with a whole one, so fewer results come back."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -35,16 +37,25 @@ Result = TypeVar("Result")
 class _Portion(Generic[Task]):
     """Does tasks one after another, under their function's name, which Dask shows."""
 
-    def __init__(self, function: Callable[[Task], Any], combine: Callable[[Sequence[Any]], Any] | None = None) -> None:
-        self._function, self._combine = function, combine
+    def __init__(self, function: Callable[[Task], Any]) -> None:
+        self._function = function
         self.__name__ = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, tasks: Sequence[Task]) -> Any:
-        """All results, or what they are combined to."""
-        found = [self._function(task) for task in tasks]
-        if self._combine is None:
-            return found
-        return found[0] if len(found) == 1 else self._combine(found)
+        """All results."""
+        return [self._function(task) for task in tasks]
+
+
+class _Node(_Portion[Task]):
+    """Puts the results together, in the tree of as many tasks."""
+
+    def __init__(self, function: Callable[[Task], Any], combine: Callable[[Sequence[Any]], Any], fan: int) -> None:
+        super().__init__(function)
+        self._combine, self._fan = combine, fan
+
+    def __call__(self, tasks: Sequence[Task]) -> Any:
+        """One result."""
+        return reduce_results(map(self._function, tasks), self._combine, fan=self._fan)
 
 
 def run_portions(
@@ -147,7 +158,8 @@ def reduce_by_nodes(
 ) -> Result:
     """What `fastvbow.reducing.reduce_tasks` returns, to the byte, for any `combine`, such as sums of floating-point
     numbers. The lowest nodes of its tree are one task each, with what they are made of, where all threads then have
-    about as much to do: what neighbours share, such as centres, is sent once for all of them.
+    about as much to do: what neighbours share, such as centres, is sent once for all of them. Where Dask has few
+    threads, each is given its share as one task, and the whole nodes in it come back.
 
     Parameters
     ----------
@@ -172,11 +184,46 @@ def reduce_by_nodes(
         As `fastvbow.executors.run_tasks`.
     """
     threads = threads_of(executor, jobs)
-    whole, rest = divmod(n_tasks, fan)
+    if client_of(executor) is None or threads > FEW:
+        size = fan if _busy(n_tasks, threads, fan) else 1
+        return _reduce_runs(executor, function, combine, tasks, size, jobs, fan)
+    rest, tree = iter(tasks), ResultTree(combine, fan)
+    shares = list(_shares(n_tasks, threads, fan))
+    given = (tuple(tuple(islice(rest, fan**level)) for level in levels) for levels in shares)
+    done = run_tasks(executor, _Portion(_Node(function, combine, fan)), given, ahead=len(shares) + 1)
+    for levels, results in zip(shares, done, strict=True):
+        for level, result in zip(levels, results, strict=True):
+            tree.add(result, level)
+    return tree.end()
+
+
+def _busy(n_tasks: int, threads: int, size: int) -> bool:
+    """Whether nodes of `size` tasks leave no thread idle for long."""
+    whole, rest = divmod(n_tasks, size)
     turns, over = divmod(whole, threads)
-    longest = fan * (turns + 1) if over else fan * turns + rest
-    size = fan if longest * threads <= _IDLE * n_tasks else 1
-    return _reduce_runs(executor, function, combine, tasks, size, jobs, fan)
+    longest = size * (turns + 1) if over else size * turns + rest
+    return longest * threads <= _IDLE * n_tasks
+
+
+def _shares(n_tasks: int, threads: int, fan: int) -> Iterator[list[int]]:
+    """Levels of the whole nodes of the tree that each thread does, one after another; a task is one of level 0."""
+    grain = fan if n_tasks >= _GRAINS * fan * threads else 1
+    bounds = [round(k * n_tasks / threads / grain) * grain for k in range(threads)] + [n_tasks]
+    for start, end in pairwise(bounds):
+        levels = []
+        while start < end:
+            level = 0
+            while start % fan ** (level + 1) == 0 and start + fan ** (level + 1) <= end:
+                level += 1
+            levels.append(level)
+            start += fan**level
+        if levels:
+            yield levels
+
+
+def _runs(tasks: Iterable[Task], size: int) -> Iterator[tuple[Task, ...]]:
+    rest = iter(tasks)
+    return iter(lambda: tuple(islice(rest, size)), ())
 
 
 def _reduce_runs(
@@ -189,7 +236,5 @@ def _reduce_runs(
     fan: int,
 ) -> Result:
     """`size` neighbours are one task, which puts their results together."""
-    rest = iter(tasks)
-    portions = iter(lambda: tuple(islice(rest, size)), ())
     ahead = tasks_ahead(executor, jobs)
-    return reduce_tasks(executor, _Portion(function, combine), combine, portions, ahead=ahead, fan=fan)
+    return reduce_tasks(executor, _Node(function, combine, fan), combine, _runs(tasks, size), ahead=ahead, fan=fan)

@@ -19,13 +19,14 @@ from fastvbow.cancelling import check_cancelled
 from fastvbow.errors import ClusterError
 from fastvbow.executors import client_of, cluster_errors, result_of, run_tasks, submit_options
 
-__all__ = ["FAN", "reduce_tasks", "tasks_ahead", "threads_of"]
+__all__ = ["FAN", "FEW", "ResultTree", "reduce_results", "reduce_tasks", "tasks_ahead", "threads_of"]
 
 FAN = 16
 """Results that are put together at a time."""
+FEW = 16
+"""So many results the caller puts together itself: each further level of the tree is a round by the scheduler, which
+takes longer than they travel."""
 _LEAST_AHEAD = 64
-_LAST = 4
-"""So few results the caller puts together itself: a round by the scheduler takes longer than they travel."""
 _LOOK = 0.05  # seconds between two looks
 _ASK = 1.0  # seconds between two questions
 _threads: WeakKeyDictionary[Any, tuple[float, int]] = WeakKeyDictionary()
@@ -120,24 +121,59 @@ def reduce_tasks(
     """
     if client_of(executor) is not None:
         rest = iter(tasks)
-        tasks = list(islice(rest, _LAST + 1))
-        if len(tasks) > _LAST:
+        tasks = list(islice(rest, FEW + 1))
+        if len(tasks) > FEW:
             return _in_dask(executor, function, combine, chain(tasks, rest), ahead, fan)
-    tree = _Tree(combine, fan)
-    for result in run_tasks(executor, function, tasks, ahead=ahead):
+    return reduce_results(run_tasks(executor, function, tasks, ahead=ahead), combine, fan=fan)
+
+
+def reduce_results(
+    results: Iterable[Result], combine: Callable[[Sequence[Result]], Result], *, fan: int = FAN
+) -> Result:
+    """What `reduce_tasks` returns, to the byte, of results that are here.
+
+    Parameters
+    ----------
+    results : iterable
+        At least one; some `fan` of them for each level of the tree are held at a time.
+    combine : callable (sequence of results) -> result
+        Is given 2 to `fan` of them, in their order.
+    fan : int, default=FAN
+
+    Raises
+    ------
+    ValueError
+        There is no result.
+    """
+    tree = ResultTree(combine, fan)
+    for result in results:
         tree.add(result)
     return tree.end()
 
 
-class _Tree:
-    """Puts together what comes in order, and holds `fan` results a level at most."""
+class ResultTree:
+    """Puts together what comes in order, and holds `fan` results a level at most.
+
+    Parameters
+    ----------
+    combine : callable (sequence of results) -> result
+        Is given 2 to `fan` of them.
+    fan : int
+    """
 
     def __init__(self, combine: Callable[[Sequence[Any]], Any], fan: int) -> None:
         self._combine, self._fan = combine, fan
         self._levels: list[list[Any]] = []
 
     def add(self, result: Any, level: int = 0) -> None:
-        if level == len(self._levels):
+        """The next result, or what a whole node of ``fan ** level`` has been put together to.
+
+        Parameters
+        ----------
+        result : result
+        level : int, default=0
+        """
+        while level >= len(self._levels):
             self._levels.append([])
         held = self._levels[level]
         held.append(result)
@@ -146,13 +182,19 @@ class _Tree:
             self.add(self._combine(held), level + 1)
 
     def end(self) -> Any:
-        """What is left at each level joins the next one as its last."""
+        """The last one; what is left at each level joins the next one as its last.
+
+        Raises
+        ------
+        ValueError
+            Nothing was added.
+        """
         last: list[Any] = []
         for held in self._levels:
             held = held + last
             last = held if len(held) < 2 else [self._combine(held)]
         if not last:
-            raise ValueError("reduce_tasks wants at least one task")
+            raise ValueError("there is nothing to reduce: give at least one task")
         return last[0]
 
 
@@ -172,7 +214,7 @@ def _in_dask(
         with cluster_errors():  # a scheduler that has gone takes no task
             return client.submit(function, given, **options)
 
-    tree = _Tree(lambda futures: submit(combine, list(futures)), fan)
+    tree = ResultTree(lambda futures: submit(combine, list(futures)), fan)
     for task in tasks:
         check_cancelled()
         future = submit(function, task)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from fastvbow import portions, reducing
 from fastvbow.executors import make_executor
 from fastvbow.portions import reduce_by_nodes, reduce_portions, run_portions
 from fastvbow.reducing import reduce_tasks
@@ -127,13 +128,85 @@ def test_whole_nodes_make_the_same_tree(jobs: int, fan: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "jobs", "expected"), [(42, 2, 11), (25, 2, 7), (5, 2, 5), (8, 2, 2), (3, 1, 1), (42, 7, 42)]
+    ("n", "jobs", "expected"),
+    [
+        (42, 2, 11),
+        (25, 2, 7),
+        (5, 2, 5),
+        (8, 2, 2),
+        (3, 1, 1),
+        (42, 7, 42),
+        (1000, 2, 250),
+    ],
 )
 def test_nodes_are_handed_over_whole_where_threads_have_as_much_to_do(n: int, jobs: int, expected: int) -> None:
     with Noting(jobs) as noting:
         reduce_by_nodes(noting, square, added, range(n), n_tasks=n, jobs=jobs, fan=4)
     assert len(noting.sizes) == expected
     assert set(noting.names) == {"square"}
+
+
+@pytest.fixture(scope="module")
+def in_dask() -> Iterator[Any]:
+    distributed = pytest.importorskip("distributed", reason="the tests of Dask want the extra dask")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def handed_over(client: Any, executor: Any, n: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tasks go together; their tree is what it is elsewhere."""
+    sizes, submit = [], client.submit
+
+    def submitted(function: Any, given: Any, **options: Any) -> Any:
+        if isinstance(given, tuple):
+            sizes.append([len(node) if isinstance(node, tuple) else 1 for node in given])
+        return submit(function, given, **options)
+
+    monkeypatch.setattr(client, "submit", submitted)
+    found = reduce_by_nodes(executor, str, bracketed, iter(range(n)), n_tasks=n, jobs=1, fan=4)
+    with make_executor(1) as one:
+        assert found == reduce_tasks(one, str, bracketed, range(n), ahead=4, fan=4)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [
+        (1, [[1]]),
+        (2, [[1], [1]]),
+        (5, [[1, 1], [1, 1, 1]]),
+        (25, [[4, 4, 4], [4, 4, 4, 1]]),
+        (42, [[16, 4], [4, 4, 4, 4, 4, 1, 1]]),
+        (130, [[64], [64, 1, 1]]),
+    ],
+)
+def test_a_share_of_whole_nodes_is_one_task_of_dask(n, expected, in_dask, monkeypatch) -> None:
+    assert handed_over(in_dask, in_dask.get_executor(), n, monkeypatch) == expected
+
+
+def test_many_nodes_are_put_together_by_dask(in_dask, monkeypatch) -> None:
+    for module in (portions, reducing):
+        monkeypatch.setattr(module, "FEW", 1)
+    assert handed_over(in_dask, in_dask.get_executor(), 42, monkeypatch) == [[1] * 4] * 10 + [[1] * 2]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5, 16])
+@pytest.mark.parametrize("fan", [2, 4, 16])
+def test_shares_are_whole_nodes_and_about_equal(threads, fan) -> None:
+    for n in range(1, 400):
+        shares = list(portions._shares(n, threads, fan))
+        assert sum(fan**level for levels in shares for level in levels) == n
+        assert len(shares) == min(n, threads)
+        sizes = [sum(fan**level for level in levels) for levels in shares]
+        assert max(sizes) - min(sizes) <= 1 or max(sizes) <= (1 + 1 / 4) * n / threads
+        start, tree = 0, reducing.ResultTree(bracketed, fan)
+        for level in (level for levels in shares for level in levels):
+            tree.add(reducing.reduce_results(map(str, range(start, start + fan**level)), bracketed, fan=fan), level)
+            start += fan**level
+        assert tree.end() == reducing.reduce_results(map(str, range(n)), bracketed, fan=fan)
 
 
 def test_no_node_of_nothing() -> None:

@@ -74,7 +74,7 @@ def test_a_worker_that_dies_meanwhile(small_project, wanted, client, monkeypatch
         return submit(function, *rest, **options)
 
     monkeypatch.setattr(client, "submit", submitted)
-    monkeypatch.setattr(reducing, "_LAST", 1)  # four results would be put together here
+    monkeypatch.setattr(reducing, "FEW", 1)  # four results would be put together here
     assert bits(pipeline.evaluate(small_project, executor=client.get_executor(retries=3))) == wanted
     assert {"score_shard", "sum_scores", "count_shard", "sum_counts"} <= set(calls)
     client.wait_for_workers(len(pids))
