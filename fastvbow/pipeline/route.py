@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,11 +31,26 @@ if TYPE_CHECKING:
 __all__ = ["RunResult", "run"]
 
 
-def _import_later_stages() -> None:
-    """Import what comes after extraction while it runs: a second and a half of scikit-learn, Numba and SciPy."""
+@contextmanager
+def _later_stages_imported() -> Iterator[None]:
+    """What comes after extraction is imported while it runs: a second and a half of scikit-learn, Numba and SciPy.
+
+    The thread is waited for when Python ends, as daemons are not: one that is stopped amid an import of C++ modules
+    aborts the process. It goes no further once the route has ended.
+    """
+    ended = threading.Event()
+    threading.Thread(target=_import_later_stages, args=(ended,), name="fastvbow-imports").start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _import_later_stages(ended: threading.Event) -> None:
     with suppress(Exception):  # the stage itself imports it again, and whoever called hears of it
         for stage in STAGES.keys() - {"cluster"}:  # which is no part of the route
-            getattr(pipeline, stage)
+            if not ended.is_set():
+                getattr(pipeline, stage)
 
 
 @dataclass(frozen=True)
@@ -146,14 +161,13 @@ def run(
     check_labels(table, labels, stored=project / "labels.parquet")
     check_enough_images(len(table), n_needed)  # before the long work
     folder = ProjectFolder.create(project, source, __version__)
-    threading.Thread(target=_import_later_stages, daemon=True).start()
     seconds: dict[str, float] = {}
 
     def timed(stage: str, card: StageCard) -> StageCard:
         seconds[stage] = round(time.perf_counter() - started - sum(seconds.values()), 3)
         return card
 
-    with folder.lock():  # for the whole route: nobody may change a stage between two others
+    with _later_stages_imported(), folder.lock():  # for the whole route: nobody may change a stage between two others
         extracted = extract_table(
             folder,
             table,

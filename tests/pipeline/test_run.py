@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from conftest import CROPS, PHOTOGRAPHS, SIFT, contents, snapshot
 from fastvbow import pipeline
 from fastvbow.config import ExtractConfig, TopicsConfig, VocabularyConfig
 from fastvbow.images.table import image_id_of
+from fastvbow.pipeline import route
 
 STAGES = ["extract", "vocabulary", "encode", "topics", "groups", "report"]
 
@@ -183,3 +185,24 @@ def test_output_may_lie_in_the_working_folder(sift_folder, cli, tmp_path, monkey
     outcome = cli("run", sift_folder, "-o", tmp_path / "moved", *SIFT)
     assert f"report: {tmp_path / 'moved' / 'report' / 'index.html'}" in outcome.out
     assert outcome.err.count("stands from an earlier call") == len(STAGES)
+
+
+def test_what_is_imported_meanwhile_ends_with_the_route(monkeypatch):
+    """Amid an import that goes on the route fails: no daemon, which Python's end would abort amid C++; and no more."""
+    begun, go_on, asked = threading.Event(), threading.Event(), []
+
+    class Slow:
+        def __getattr__(self, name):
+            asked.append(name)
+            begun.set()
+            go_on.wait(10)
+
+    monkeypatch.setattr(route, "pipeline", Slow())
+    with pytest.raises(OSError, match="disk"), route._later_stages_imported():
+        assert begun.wait(10)
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "fastvbow-imports"]
+        raise OSError("disk")
+    assert thread.is_alive() and not thread.daemon
+    go_on.set()
+    thread.join(10)
+    assert not thread.is_alive() and len(asked) == 1
