@@ -89,7 +89,7 @@ class Route:
     def exchanges(self) -> int:
         """How often the walks put their counts together: they also do where the likelihood is looked at."""
         last, thin = self.sweeps, GibbsLDA().thin
-        return sum(n % self.merge_every == 0 or (last - n) % thin == 0 for n in range(1, last + 1))
+        return sum((last - n) % self.merge_every == 0 or (last - n) % thin == 0 for n in range(1, last + 1))
 
     def forget(self, stage: str) -> None:
         """Take a stage's card and output away."""

@@ -83,10 +83,11 @@ class GibbsLDA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         after each sweep (AD-LDA, Newman et al. 2009): as many threads can train. Changes the result, as it does not
         depend on `n_jobs`. A part should have some 100,000 tokens.
     merge_every : int, default=1
-        Sweeps of the walks from one putting together to the next, which comes earlier where a look at the likelihood
-        (`thin`), a round of split-merge moves or an update of the priors asks for the counts. Less travels where walks
-        are elsewhere. From groups of photographs, 1 to 64 walks that merge every 1 to 10 sweeps end alike: perplexity
-        62.62 on SUN-8 (accuracy .973 to .975), 52.45 to 52.47 on Scene-15 (.885 to .889), 52.02 on Corel-1k (.985).
+        Sweeps of the walks from one putting together to the next, counted from the last one; earlier where a look at
+        the likelihood (`thin`), a round of split-merge moves or an update of the priors asks for the counts. Less
+        travels where walks are elsewhere. From groups of photographs, 1 to 64 walks that merge every 1 to 10 sweeps end
+        alike: perplexity 62.62 on SUN-8 (accuracy .973 to .975), 52.45 to 52.47 on Scene-15 (.885 to .889), 52.02 on
+        Corel-1k (.985).
     random_state : int, RandomState instance or None, default=None
         Seed of the training chain.
     n_jobs : int, default=None

@@ -116,7 +116,8 @@ class Training:
     def _merges(self, number: int) -> bool:
         """Whether the counts are put together behind a sweep, look at them or not; the last one is looked at."""
         plan, exchanged = self.plan, number in self.plan.exchanges and number <= self.settled
-        return number % plan.merge_every == 0 or exchanged or self._adapts(number)
+        # From the end, as looks are: where they are as many sweeps apart they come together.
+        return (self.last - number) % plan.merge_every == 0 or exchanged or self._adapts(number)
 
     def _exchange(self, number: int) -> None:
         self.empty_rounds += exchange_topics(self.chain, number) == 0

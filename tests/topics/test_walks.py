@@ -178,11 +178,24 @@ def test_a_naive_twin(project, streams, algorithm, merge_every):
     model, z = train(project, n_shards=2, **how)
     topics = naive.initialise(documents, GROUPS, 0.9, K, model.seed_)
     chain = model.seed_, 4, V
-    merges = {*range(merge_every, 5, merge_every), 1, 4}  # a look is one too
+    merges = {*range(4, 0, -merge_every), 1, 4}  # a look is one too
     edges = [0, 25, 50, 75, 100]
     prior = np.full(K, 1 / K), 0.05
     naive.walks(documents, topics, WEIGHTS, *prior, *chain, edges=edges, merges=merges, algorithm=algorithm)
     np.testing.assert_array_equal(np.concatenate(z), np.concatenate(topics))
+
+
+def test_looks_and_merges_come_together(streams, project, monkeypatch):
+    """Where they are as many sweeps apart, however many sweeps there are."""
+    merged, sweep = [], walks.WalkChain.sweep
+
+    def noted(chain, number, *, merge, look):
+        merged.append((number, look)) if merge else None
+        return sweep(chain, number, merge=merge, look=look)
+
+    monkeypatch.setattr(walks.WalkChain, "sweep", noted)
+    model, _ = train(project, n_walks=3, merge_every=5, thin=5, max_iter=13, tol=0.0)
+    assert merged == [(3, True), (8, True), (13, True)] == [(look, True) for look in model.log_likelihood_sweeps_]
 
 
 def test_merging_seldom_is_another_chain(streams):
