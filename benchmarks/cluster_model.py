@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from fastvbow.config import TopicsConfig
+
 __all__ = ["Cluster", "Costs", "Estimate", "Stage", "planned", "simulated", "stages"]
 
 
@@ -297,7 +299,7 @@ def main() -> None:
     parser.add_argument("--costs", type=Path, required=True, help="what bench_dask.py --only model has written")
     parser.add_argument("--walks", type=int, default=0, help="0: two a core")
     parser.add_argument("--sweeps", type=int, default=200)
-    parser.add_argument("--merge-every", type=int, default=5)
+    parser.add_argument("--merge-every", type=int, default=TopicsConfig().merge_every)
     parser.add_argument("--train-all", action="store_true")
     for name in ("dispatch", "latency", "network", "storage"):
         default = next(f.default for f in fields(Cluster) if f.name == name)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastvbow.config import TopicsConfig
 from fastvbow.places import Place, SharedFolder
 from fastvbow.topics import GibbsLDA
 from fastvbow.topics.shards import ShardTokens, measure_shards, save_array
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1000)
     parser.add_argument("--walks", type=int, default=200)
     parser.add_argument("--sweeps", type=int, default=10)
-    parser.add_argument("--merge-every", type=int, default=5)
+    parser.add_argument("--merge-every", type=int, default=TopicsConfig().merge_every)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     place = SharedFolder(given.folder.absolute())

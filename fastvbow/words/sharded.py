@@ -7,9 +7,10 @@ shape the number of shards decides (`fastvbow.reducing`). So the centres are the
 of workers, and for uint8 rows, whose sums are whole numbers, also however the rows are cut into shards.
 
 What travels, with K centres of d dimensions: in a pass 4 K d bytes to a task (300 SIFT words: 154 kB), and up to 4 K d
-from it where rows are uint8, 8 K d otherwise; in a round of the seeding the candidates so far, 1 + f K for each round
-before, as the rows have them (f: `oversampling_factor`), and some f K rows with 8 bytes each back. No row but these
-leaves its shard.
+from it where rows are uint8, 8 K d otherwise (with up to 16 threads of Dask, whose tasks are their shares of all
+shards, for each whole node of the tree that is in a share: one to some ten); in a round of the seeding the candidates
+so far, 1 + f K for each round before, as the rows have them (f: `oversampling_factor`), and some f K rows with 8 bytes
+each back. No row but these leaves its shard.
 
 How good it is (sun8, Corel-1k and Scene-15, three seeds each): the start, which K-Means on the candidates has improved,
 has 0.64 to 0.75 of the inertia of k-means++ on all rows, and 10 to 16 passes over SIFT and maps end within 0.6 % of
@@ -44,8 +45,8 @@ from fastvbow.words.minibatch import MiniBatchKMeans
 __all__ = ["RowSource", "ShardedKMeans", "ShardedState"]
 
 FAN = 4
-"""Shards that one task passes over, where there are enough of them, and results that are put together at a time. It
-decides the last bits of sums of rows that are no whole numbers."""
+"""Results that are put together at a time, and shards that one task passes over at least where threads then have as
+much to do. It decides the last bits of sums of rows that are no whole numbers."""
 
 
 @dataclass(frozen=True)
