@@ -154,12 +154,13 @@ def reduce_by_nodes(
     *,
     n_tasks: int,
     jobs: int,
+    most: int,
     fan: int,
 ) -> Result:
     """What `fastvbow.reducing.reduce_tasks` returns, to the byte, for any `combine`, such as sums of floating-point
     numbers. The lowest nodes of its tree are one task each, with what they are made of, where all threads then have
-    about as much to do: what neighbours share, such as centres, is sent once for all of them. Where Dask has few
-    threads, each is given its share as one task, and the whole nodes in it come back.
+    about as much to do: what neighbours share, such as centres, is sent once for all of them. Where Dask is given few
+    tasks in this way, each is a thread's share, and the whole nodes in it come back.
 
     Parameters
     ----------
@@ -173,6 +174,9 @@ def reduce_by_nodes(
         How many there are.
     jobs : int
         Threads or processes of the executor, where it is not Dask's.
+    most : int
+        The most that are one task, if Dask does it, about: clusters that grow as they are asked to see no more to do
+        than tasks.
     fan : int
         Results that are put together at a time.
 
@@ -184,11 +188,12 @@ def reduce_by_nodes(
         As `fastvbow.executors.run_tasks`.
     """
     threads = threads_of(executor, jobs)
-    if client_of(executor) is None or threads > FEW:
+    n_shares = threads * -(-n_tasks // (threads * most))
+    if client_of(executor) is None or n_shares > FEW:
         size = fan if _busy(n_tasks, threads, fan) else 1
         return _reduce_runs(executor, function, combine, tasks, size, jobs, fan)
     rest, tree = iter(tasks), ResultTree(combine, fan)
-    shares = list(_shares(n_tasks, threads, fan))
+    shares = list(_shares(n_tasks, n_shares, fan))
     given = (tuple(tuple(islice(rest, fan**level)) for level in levels) for levels in shares)
     done = run_tasks(executor, _Portion(_Node(function, combine, fan)), given, ahead=len(shares) + 1)
     for levels, results in zip(shares, done, strict=True):
@@ -205,10 +210,10 @@ def _busy(n_tasks: int, threads: int, size: int) -> bool:
     return longest * threads <= _IDLE * n_tasks
 
 
-def _shares(n_tasks: int, threads: int, fan: int) -> Iterator[list[int]]:
-    """Levels of the whole nodes of the tree that each thread does, one after another; a task is one of level 0."""
-    grain = fan if n_tasks >= _GRAINS * fan * threads else 1
-    bounds = [round(k * n_tasks / threads / grain) * grain for k in range(threads)] + [n_tasks]
+def _shares(n_tasks: int, n_shares: int, fan: int) -> Iterator[list[int]]:
+    """Levels of the whole nodes of the tree in each share, one after another; a task is a node of level 0."""
+    grain = fan if n_tasks >= _GRAINS * fan * n_shares else 1
+    bounds = [round(k * n_tasks / n_shares / grain) * grain for k in range(n_shares)] + [n_tasks]
     for start, end in pairwise(bounds):
         levels = []
         while start < end:

@@ -120,7 +120,7 @@ def test_whole_nodes_make_the_same_tree(jobs: int, fan: int) -> None:
         with make_executor(1) as executor:
             wanted = reduce_tasks(executor, str, bracketed, range(n), ahead=4, fan=fan)
         with Noting(jobs) as noting:
-            how = {"n_tasks": n, "jobs": jobs, "fan": fan}
+            how = {"n_tasks": n, "jobs": jobs, "most": 9, "fan": fan}
             assert reduce_by_nodes(noting, str, bracketed, iter(range(n)), **how) == wanted
         assert len(noting.sizes) in (n, -(-n // fan))
         whole += len(noting.sizes) < n
@@ -141,7 +141,7 @@ def test_whole_nodes_make_the_same_tree(jobs: int, fan: int) -> None:
 )
 def test_nodes_are_handed_over_whole_where_threads_have_as_much_to_do(n: int, jobs: int, expected: int) -> None:
     with Noting(jobs) as noting:
-        reduce_by_nodes(noting, square, added, range(n), n_tasks=n, jobs=jobs, fan=4)
+        reduce_by_nodes(noting, square, added, range(n), n_tasks=n, jobs=jobs, most=9, fan=4)
     assert len(noting.sizes) == expected
     assert set(noting.names) == {"square"}
 
@@ -156,7 +156,7 @@ def in_dask() -> Iterator[Any]:
         yield client
 
 
-def handed_over(client: Any, executor: Any, n: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def handed_over(client: Any, n: int, monkeypatch: pytest.MonkeyPatch, most: int = 100) -> list[list[int]]:
     """How many tasks go together; their tree is what it is elsewhere."""
     sizes, submit = [], client.submit
 
@@ -166,7 +166,8 @@ def handed_over(client: Any, executor: Any, n: int, monkeypatch: pytest.MonkeyPa
         return submit(function, given, **options)
 
     monkeypatch.setattr(client, "submit", submitted)
-    found = reduce_by_nodes(executor, str, bracketed, iter(range(n)), n_tasks=n, jobs=1, fan=4)
+    how = {"n_tasks": n, "jobs": 1, "most": most, "fan": 4}
+    found = reduce_by_nodes(client.get_executor(), str, bracketed, iter(range(n)), **how)
     with make_executor(1) as one:
         assert found == reduce_tasks(one, str, bracketed, range(n), ahead=4, fan=4)
     return sizes
@@ -184,13 +185,22 @@ def handed_over(client: Any, executor: Any, n: int, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_a_share_of_whole_nodes_is_one_task_of_dask(n, expected, in_dask, monkeypatch) -> None:
-    assert handed_over(in_dask, in_dask.get_executor(), n, monkeypatch) == expected
+    assert handed_over(in_dask, n, monkeypatch) == expected
 
 
 def test_many_nodes_are_put_together_by_dask(in_dask, monkeypatch) -> None:
     for module in (portions, reducing):
         monkeypatch.setattr(module, "FEW", 1)
-    assert handed_over(in_dask, in_dask.get_executor(), 42, monkeypatch) == [[1] * 4] * 10 + [[1] * 2]
+    assert handed_over(in_dask, 42, monkeypatch) == [[1] * 4] * 10 + [[1] * 2]
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(20, [[4, 4, 1, 1], [1, 1, 4, 4, 1], [1, 1, 1, 4, 4], [4, 4, 1, 1]]), (2, [[1] * 4] * 10 + [[1] * 2])],
+)
+def test_no_task_of_dask_is_larger_than_the_most(most, expected, in_dask, monkeypatch) -> None:
+    """A cluster that grows as it is asked to would never hear of more work; all threads have as many shares."""
+    assert handed_over(in_dask, 42, monkeypatch, most) == expected
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 16])
@@ -211,4 +221,4 @@ def test_shares_are_whole_nodes_and_about_equal(threads, fan) -> None:
 
 def test_no_node_of_nothing() -> None:
     with make_executor(1) as executor, pytest.raises(ValueError, match="at least one task"):
-        reduce_by_nodes(executor, square, added, [], n_tasks=0, jobs=1, fan=4)
+        reduce_by_nodes(executor, square, added, [], n_tasks=0, jobs=1, most=9, fan=4)

@@ -7,9 +7,9 @@ shape the number of shards decides (`fastvbow.reducing`). So the centres are the
 of workers, and for uint8 rows, whose sums are whole numbers, also however the rows are cut into shards.
 
 What travels, with K centres of d dimensions: in a pass 4 K d bytes to a task (300 SIFT words: 154 kB), and up to 4 K d
-from it where rows are uint8, 8 K d otherwise (with up to 16 threads of Dask, whose tasks are their shares of all
-shards, for each whole node of the tree that is in a share: one to some ten); in a round of the seeding the candidates
-so far, 1 + f K for each round before, as the rows have them (f: `oversampling_factor`), and some f K rows with 8 bytes
+from it where rows are uint8, 8 K d otherwise (where 16 tasks of Dask are enough, they are shares of all shards, and it
+is so much for each whole node of the tree in a share: one to some ten); in a round of the seeding the candidates so
+far, 1 + f K for each round before, as the rows have them (f: `oversampling_factor`), and some f K rows with 8 bytes
 each back. No row but these leaves its shard.
 
 How good it is (sun8, Corel-1k and Scene-15, three seeds each): the start, which K-Means on the candidates has improved,
@@ -47,6 +47,9 @@ __all__ = ["RowSource", "ShardedKMeans", "ShardedState"]
 FAN = 4
 """Results that are put together at a time, and shards that one task passes over at least where threads then have as
 much to do. It decides the last bits of sums of rows that are no whole numbers."""
+
+ROWS_A_TASK = 1 << 21
+"""Rows that a task of Dask passes over, about, where shards are smaller: a second's work or some."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +246,8 @@ class _Work:
         return self._reduced(passes.sum_up, passes.add_up, (passes.Summing(s, centers, sums) for s in self._shards))
 
     def _reduced(self, function: Any, combine: Any, tasks: Iterable[Any]) -> Any:
-        how = {"n_tasks": len(self._shards), "jobs": self._jobs, "fan": FAN}
+        most = max(1, ROWS_A_TASK * len(self._shards) // self._starts[-1])
+        how = {"n_tasks": len(self._shards), "jobs": self._jobs, "most": most, "fan": FAN}
         return reduce_by_nodes(self._executor, function, combine, tasks, **how)
 
     def _round(self, state: ShardedState) -> ShardedState:
