@@ -195,10 +195,10 @@ def reduce_by_nodes(
     rest, tree = iter(tasks), ResultTree(combine, fan)
     shares = list(_shares(n_tasks, n_shares, fan))
     given = (tuple(tuple(islice(rest, fan**level)) for level in levels) for levels in shares)
-    done = run_tasks(executor, _Portion(_Node(function, combine, fan)), given, ahead=len(shares) + 1)
-    for levels, results in zip(shares, done, strict=True):
-        for level, result in zip(levels, results, strict=True):
-            tree.add(result, level)
+    with closing(run_tasks(executor, _Portion(_Node(function, combine, fan)), given, ahead=FEW)) as done:
+        for levels, results in zip(shares, done, strict=True):
+            for level, result in zip(levels, results, strict=True):
+                tree.add(result, level)
     return tree.end()
 
 
@@ -214,16 +214,17 @@ def _shares(n_tasks: int, n_shares: int, fan: int) -> Iterator[list[int]]:
     """Levels of the whole nodes of the tree in each share, one after another; a task is a node of level 0."""
     grain = fan if n_tasks >= _GRAINS * fan * n_shares else 1
     bounds = [round(k * n_tasks / n_shares / grain) * grain for k in range(n_shares)] + [n_tasks]
-    for start, end in pairwise(bounds):
-        levels = []
-        while start < end:
-            level = 0
-            while start % fan ** (level + 1) == 0 and start + fan ** (level + 1) <= end:
-                level += 1
-            levels.append(level)
-            start += fan**level
-        if levels:
-            yield levels
+    return (list(_levels(start, end, fan)) for start, end in pairwise(bounds) if start < end)
+
+
+def _levels(start: int, end: int, fan: int) -> Iterator[int]:
+    """Of the largest whole nodes that tasks from `start` on to before `end` make."""
+    while start < end:
+        level = 0
+        while start % fan ** (level + 1) == 0 and start + fan ** (level + 1) <= end:
+            level += 1
+        yield level
+        start += fan**level
 
 
 def _runs(tasks: Iterable[Task], size: int) -> Iterator[tuple[Task, ...]]:

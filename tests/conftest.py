@@ -316,6 +316,17 @@ def small_copy(small_project: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(small_project, tmp_path / "copy"))
 
 
+@pytest.fixture(scope="module")
+def in_dask() -> Iterator[Any]:
+    """The client of a Dask of two threads in this process."""
+    distributed = pytest.importorskip("distributed", reason="the tests of Dask want the extra dask")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
 @pytest.fixture
 def photographs(sift_folder: Path, tmp_path: Path) -> Path:
     """A copy of the photographs that may be changed."""

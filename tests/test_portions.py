@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -129,31 +129,13 @@ def test_whole_nodes_make_the_same_tree(jobs: int, fan: int) -> None:
 
 @pytest.mark.parametrize(
     ("n", "jobs", "expected"),
-    [
-        (42, 2, 11),
-        (25, 2, 7),
-        (5, 2, 5),
-        (8, 2, 2),
-        (3, 1, 1),
-        (42, 7, 42),
-        (1000, 2, 250),
-    ],
+    [(42, 2, 11), (25, 2, 7), (5, 2, 5), (8, 2, 2), (3, 1, 1), (42, 7, 42), (1000, 2, 250)],
 )
 def test_nodes_are_handed_over_whole_where_threads_have_as_much_to_do(n: int, jobs: int, expected: int) -> None:
     with Noting(jobs) as noting:
         reduce_by_nodes(noting, square, added, range(n), n_tasks=n, jobs=jobs, most=9, fan=4)
     assert len(noting.sizes) == expected
     assert set(noting.names) == {"square"}
-
-
-@pytest.fixture(scope="module")
-def in_dask() -> Iterator[Any]:
-    distributed = pytest.importorskip("distributed", reason="the tests of Dask want the extra dask")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
 
 
 def handed_over(client: Any, n: int, monkeypatch: pytest.MonkeyPatch, most: int = 100) -> list[list[int]]:

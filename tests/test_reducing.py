@@ -56,28 +56,24 @@ def test_threads_are_not_dask():
         assert tasks_ahead(executor, 2) == 4
 
 
-def test_dask_makes_the_same_tree(monkeypatch):
-    distributed = pytest.importorskip("distributed", reason="the tests of Dask want the extra dask")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-        make_executor(1) as one,
-    ):
-        executor = client.get_executor(retries=1)
-        assert client_of(executor) is client
-        assert tasks_ahead(executor, 1) == 64
+def test_dask_makes_the_same_tree(in_dask, monkeypatch):
+    executor = in_dask.get_executor(retries=1)
+    assert client_of(executor) is in_dask
+    assert tasks_ahead(executor, 1) == 64
+    with make_executor(1) as one:
         for ahead in (1, 64):
             there = reduce_tasks(executor, noisy, added, range(23), ahead=ahead, fan=3)
             assert there.tobytes() == reduce_tasks(one, noisy, added, range(23), ahead=1, fan=3).tobytes()
+    for n in (5, 23):  # put together by the caller, and by the workers
         with pytest.raises(ZeroDivisionError):
-            reduce_tasks(executor, divided, added, range(5), ahead=2, fan=3)
-        assert threads_of(executor, 1) == 2
-        monkeypatch.setattr(client, "nthreads", lambda: {"a": 100, "b": 30})
-        monkeypatch.setattr(reducing, "_ASK", 1e9)
-        assert threads_of(executor, 1) == 2, "which is not asked each time"
-        monkeypatch.setattr(reducing, "_ASK", 0.0)
-        assert threads_of(executor, 1) == 130, "workers may come and go"
-        assert tasks_ahead(executor, 1) == 260
+            reduce_tasks(executor, divided, added, range(n), ahead=2, fan=3)
+    assert threads_of(executor, 1) == 2
+    monkeypatch.setattr(in_dask, "nthreads", lambda: {"a": 100, "b": 30})
+    monkeypatch.setattr(reducing, "_ASK", 1e9)
+    assert threads_of(executor, 1) == 2, "which is not asked each time"
+    monkeypatch.setattr(reducing, "_ASK", 0.0)
+    assert threads_of(executor, 1) == 130, "workers may come and go"
+    assert tasks_ahead(executor, 1) == 260
 
 
 def divided(task: int) -> float:

@@ -246,7 +246,7 @@ class _Work:
         return self._reduced(passes.sum_up, passes.add_up, (passes.Summing(s, centers, sums) for s in self._shards))
 
     def _reduced(self, function: Any, combine: Any, tasks: Iterable[Any]) -> Any:
-        most = max(1, ROWS_A_TASK * len(self._shards) // self._starts[-1])
+        most = max(1, ROWS_A_TASK * len(self._shards) // max(1, self._starts[-1]))
         how = {"n_tasks": len(self._shards), "jobs": self._jobs, "most": most, "fan": FAN}
         return reduce_by_nodes(self._executor, function, combine, tasks, **how)
 

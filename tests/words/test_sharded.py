@@ -255,3 +255,10 @@ def test_rows_that_are_no_numbers():
     X[1700, 3] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         ShardedKMeans(3).fit(cut(X, 1000))
+
+
+def test_no_rows_have_no_score():
+    model = ShardedKMeans(2)
+    model.cluster_centers_ = np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError, match="at least one task"):
+        model.score([])
